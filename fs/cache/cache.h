@@ -1,0 +1,125 @@
+/*
+ * The bounded block cache: one arena of 4 KiB slots under a hard byte bound
+ * that counts its own metadata. Keyed by block id. The design note stands in
+ * cache.c.
+ *
+ * Life of a slot: free -> filling (one filler, any number of waiters) ->
+ * ready -> evicted to free. A slot that is filling or pinned is never
+ * evicted. Whoever holds a struct cache_ref holds one pin and must drop it
+ * with cache_unpin(), soon: a pin is held over a copy, never over a wait for
+ * somebody else.
+ *
+ * All calls are safe from any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/base/list.h"
+
+struct cache;
+
+/* Who asks; the table in cache.c says what each class may do. */
+enum cache_class {
+	CACHE_FAULT,	/* a guest waits */
+	CACHE_NODE,	/* a page-table node, for whomever */
+	CACHE_PREFETCH, /* a working set, a completion */
+	CACHE_MOUNT,	/* a reader of the mount */
+	CACHE_VERIFY,
+	CACHE_CLASS_COUNT
+};
+
+struct cache_options {
+	size_t limit;	     /* bytes, metadata counted */
+	unsigned int shards; /* power of two; 0: chosen from the limit */
+};
+
+/* The least limit that cache_new() accepts. */
+#define CACHE_LIMIT_MIN (1u << 20)
+
+/* -EINVAL below CACHE_LIMIT_MIN, -ENOMEM. */
+int cache_new(const struct cache_options *options, struct cache **ret_cache);
+
+/* Nothing may be pinned or filling. */
+void cache_free(struct cache *c); /* accepts NULL */
+
+/* One pin on one slot. `data` may be read while it is held, never written. */
+struct cache_ref {
+	struct cache *cache; /* NULL: holds nothing */
+	const uint8_t *data; /* 4096 bytes */
+	uint64_t block;
+	uint32_t slot;
+	uint8_t kind; /* enum pager_kind, as the filler said */
+};
+
+/*
+ * A place in a queue for somebody else's fill. Owned by the caller, which
+ * keeps it alive until wake() was called or cache_cancel() returned true.
+ */
+struct cache_waiter {
+	/*
+	 * Called once, from the thread that filled or failed, with no lock of
+	 * the cache held; must be quick and must not block. error 0: `ref` is
+	 * pinned for the waiter. -EAGAIN: a slot may have become free, ask
+	 * again. Else the filler's error, and err_text() is the filler's.
+	 */
+	void (*wake)(struct cache_waiter *w, int error);
+	struct cache_ref ref;
+	struct list_node node; /* protected by the shard's lock */
+};
+
+enum cache_result {
+	CACHE_HIT,  /* *ret_ref is pinned and readable */
+	CACHE_FILL, /* *ret_ref is yours to fill, see below */
+	CACHE_WAIT, /* the waiter was queued and will be woken */
+};
+
+/*
+ * Asks for a block. With a waiter: always one of the three. With NULL in its
+ * place: -EBUSY instead of CACHE_WAIT.
+ */
+int cache_get(struct cache *c, uint64_t block, enum cache_class class,
+	      struct cache_waiter *waiter, struct cache_ref *ret_ref);
+
+/*
+ * As cache_get(), but never fills or waits: a hit or -ENOENT. It does not
+ * count as a use. For neighbours that ride along.
+ */
+int cache_peek(struct cache *c, uint64_t block, struct cache_ref *ret_ref);
+
+/*
+ * The two ends of a fill. The filler writes 4096 bytes to
+ * cache_fill_buffer(), then says done: waiters get their pins, the filler's
+ * ref becomes an ordinary one. Or it says failed: waiters get the error, the
+ * block is not in the cache, the ref holds nothing any more.
+ */
+uint8_t *cache_fill_buffer(const struct cache_ref *ref);
+void cache_fill_done(struct cache_ref *ref, uint8_t kind);
+void cache_fill_failed(struct cache_ref *ref, int error);
+
+void cache_unpin(struct cache_ref *ref); /* a ref that holds nothing is fine */
+
+/* True: the waiter left the queue. False: wake() was or is being called. */
+bool cache_cancel(struct cache *c, struct cache_waiter *w);
+
+struct cache_class_stats {
+	uint64_t hits, misses, waits;
+};
+
+struct cache_stats {
+	size_t bytes; /* arena slots in use and all metadata */
+	size_t limit;
+	uint64_t blocks;
+	uint64_t capacity; /* slots */
+	uint64_t pinned;
+	uint64_t hits, misses, waits, inserts, evictions, ghost_hits, failures;
+	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
+};
+
+void cache_stats(struct cache *c, struct cache_stats *ret_stats);
+const char *cache_class_name(enum cache_class class);
+
+/* Drops every block that is neither pinned nor filling; returns how many. */
+uint64_t cache_drop_all(struct cache *c);

@@ -1,0 +1,41 @@
+/*
+ * The digest index of a store: all its runs. Only publishing asks it.
+ *
+ * Opening lists the runs and the packs, drops runs that are damaged, and
+ * makes a run for packs that no run covers (a crash between a pack and its
+ * run, or a lost index), so the index is always complete for the packs that
+ * were there. More than INDEX_RUNS_MAX runs are merged: of the runs sorted by
+ * size, all that are smaller than the sum of those below them, so that each
+ * entry is rewritten O(log n) times. A merge writes the new run, renames it
+ * in, then removes the old ones, under STORE_LOCK_INDEX; two runs that cover
+ * the same pack are harmless.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "fs/store/store.h"
+
+struct block_index;
+
+#define INDEX_RUNS_MAX 8
+
+/* Needs STORE_WRITE. */
+int index_open(struct store *s, struct block_index **ret_index);
+void index_close(struct block_index *index); /* accepts NULL */
+
+/* Adds a run for one finished pack; entries sorted. Merges when due. */
+int index_add_pack(struct block_index *index, uint64_t pack,
+		   const struct pager_digest_entry *entries, uint64_t count);
+
+/* Up to `max` candidates, newest run first. Any thread. Returns how many. */
+unsigned int index_find(struct block_index *index,
+			const struct pager_digest *digest, unsigned int max,
+			uint64_t *ret_blocks);
+
+/* For show and for tests. */
+unsigned int index_runs(const struct block_index *index);
+uint64_t index_entries(const struct block_index *index);
+
+/* Removes every run and makes new ones from the packs. */
+int index_rebuild(struct store *s);

@@ -1,0 +1,19 @@
+/*
+ * Export: a snapshot's file, byte for byte, as a sparse file. Written to a
+ * temporary name beside the target and renamed, so a failed or interrupted
+ * export leaves nothing; "-" or a pipe or device is written as it is, zeros
+ * included. Checks every block; damage ends it with -EBADMSG.
+ */
+#pragma once
+
+#include "fs/store/snapshot/snapshot.h"
+
+struct export_options {
+	const char *key;  /* "memory", "vmstate" ... */
+	const char *path; /* replaced if it is a regular file */
+	void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+	void *progress_arg;
+	const volatile int *cancelled;
+};
+
+int export_file(struct snapshot *snap, const struct export_options *options);

@@ -1,0 +1,1 @@
+pager_unit_test(base pager_base)
