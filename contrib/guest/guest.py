@@ -46,6 +46,8 @@ MIB = 1 << 20
 # Above this the pc machine splits RAM around the hole for devices, and guest
 # memory is no longer one run from guest address 0.
 MAX_MIB = 3072
+# In 64 MiB the kernel cannot unpack itself.
+MIN_MIB = 128
 CHUNK = 4 * MIB
 # init_on_free: else the compressed kernel and initramfs, loaded by QEMU and
 # freed after unpacking, are a fifth of all pages that are not zero. A guest
@@ -266,8 +268,9 @@ class Guest:
         initramfs = os.path.join(cache, "initramfs.gz")
         if not (os.path.exists(kernel) and os.path.exists(initramfs)):
             raise GuestError(f"no guest in {cache}: run contrib/guest/build")
-        if not 64 <= mib <= MAX_MIB:
-            raise GuestError(f"a guest has 64 to {MAX_MIB} MiB, not {mib}")
+        if not MIN_MIB <= mib <= MAX_MIB:
+            raise GuestError(f"a guest has {MIN_MIB} to {MAX_MIB} MiB, "
+                             f"not {mib}")
         try:
             with open(memory, "xb") as f:
                 f.truncate(mib * MIB)
