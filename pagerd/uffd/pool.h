@@ -1,0 +1,69 @@
+/*
+ * The workers that serve sessions.
+ *
+ * A session belongs to one worker from pool_add() to its end: that thread
+ * alone touches and closes its userfaultfd, so that no call can hit a
+ * descriptor number that was used again. Other threads ask through the pool.
+ *
+ * The calls are safe from any thread but the workers' own; on_ended() runs on
+ * a worker and may call nothing of the pool but pool_stats().
+ */
+#pragma once
+
+#include "pagerd/uffd/session.h"
+
+struct pool;
+
+struct pool_options {
+	unsigned int workers; /* 0: one a processor, at most 16 */
+	struct cache *cache;  /* both borrowed for the pool's life */
+	const struct block_source *source;
+
+	/*
+	 * Called once for each session that pool_add() took, when its socket,
+	 * its userfaultfd and its files are gone and its snapshot's lease is
+	 * dropped. Must be quick. May be NULL.
+	 */
+	void (*on_ended)(void *arg, struct session *s, enum session_end end);
+	void *arg;
+};
+
+/* -ENOMEM, -EMFILE, or what io_uring said. */
+int pool_new(const struct pool_options *options, struct pool **ret_pool);
+
+/* Stops the workers. No session may live (pool_stats): that is asserted. */
+void pool_free(struct pool *p); /* accepts NULL */
+
+/*
+ * Starts serving: the pool takes a reference of its own. -EALREADY where the
+ * session was added before. On failure the session was not taken.
+ */
+int pool_add(struct pool *p, struct session *s);
+
+enum pool_close {
+	POOL_CLOSE_IDLE,   /* only where no live VM depends on it */
+	POOL_CLOSE_LINGER, /* likewise, else it ends when its VMM does */
+	POOL_CLOSE_FORCE,  /* ends the VM by the session's policy first */
+};
+
+/*
+ * Ends a session. 0 where it is over, or is about to be: on_ended() tells
+ * when. -EBUSY where a live VM depends on it: by POOL_CLOSE_IDLE, and by
+ * POOL_CLOSE_FORCE where the policy is stall, or nothing could be done to the
+ * VM. -ENOENT where it has ended before, or was never added.
+ *
+ * A VM depends on a session while its VMM lives and has memory registered
+ * with the session's userfaultfd. To close the last copy of that would let
+ * every page not yet installed read as zero, silently.
+ */
+int pool_close(struct pool *p, struct session *s, enum pool_close how);
+
+struct pool_stats {
+	unsigned int workers;
+	uint64_t sessions; /* added and not ended */
+	uint64_t ended[SESSION_END_COUNT];
+	uint64_t
+		counters[SESSION_COUNTER_COUNT]; /* of ended sessions, summed */
+};
+
+void pool_stats(struct pool *p, struct pool_stats *ret_stats);

@@ -1,0 +1,172 @@
+/*
+ * A session: one VM that is, or will be, paged in from one snapshot.
+ *
+ * Calling sequence: session_new() makes the listening socket and the
+ * page-state file; pool_add() (pool.h) gives the session to a worker, which
+ * owns it from there on; session_status() looks at it from any thread at any
+ * time; it ends by pool_close() or with its VMM, which on_ended() of the pool
+ * tells. Who holds a reference may ask for the status of an ended session.
+ *
+ *   listening -> handshake -> serving -> ended
+ *       ^____________|           |_____-> failing -> ended
+ *
+ * listening: no VMM has connected, or the last handshake was refused.
+ * handshake: a peer has connected and has not said all yet.
+ * serving: the VM's faults are answered.
+ * failing: its VMM was killed by policy or by a forced close and has not
+ * exited yet, or its absent pages are being poisoned before a forced close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fs/base/hist.h"
+#include "fs/cache/cache.h"
+#include "fs/store/snapshot/snapshot.h"
+
+struct session;
+
+/* An id: 1 to 64 of A-Z a-z 0-9 . _ -, the first no dot. Never altered. */
+#define SESSION_ID_MAX 64
+
+/*
+ * What happens to a VM when a page cannot be had. Each falls back on the next
+ * where it is not possible: poison (no kernel support) on kill, kill (VMM not
+ * known by a pidfd) on poison, both on stall.
+ */
+enum session_policy {
+	SESSION_KILL,	/* SIGKILL to the VMM */
+	SESSION_POISON, /* SIGBUS to whoever touches that page */
+	SESSION_STALL,	/* retried for ever, with an alarm that repeats */
+};
+
+enum session_state {
+	SESSION_LISTENING,
+	SESSION_HANDSHAKE,
+	SESSION_SERVING,
+	SESSION_FAILING,
+	SESSION_ENDED,
+	SESSION_STATE_COUNT
+};
+
+/* Why a session is over. */
+enum session_end {
+	SESSION_END_CLOSED,   /* by pool_close() */
+	SESSION_END_VMM_GONE, /* its VMM exited or let its memory go */
+	SESSION_END_FAILED,   /* its policy ended the VM */
+	SESSION_END_COUNT
+};
+
+/* X(enumerator, name, help): counters of a session, from its start. */
+#define SESSION_COUNTERS(X)                                                  \
+	X(FAULTS, "faults", "page-fault messages read")                      \
+	X(MISSING, "faults_missing", "faults on pages not installed before") \
+	X(REMOVED, "faults_removed", "faults on pages the guest gave back")  \
+	X(SPURIOUS, "faults_spurious", "faults on pages already there")      \
+	X(JOINED, "faults_joined", "faults on a page already being served")  \
+	X(OUTSIDE, "faults_outside", "faults at addresses in no region")     \
+	X(CACHE, "source_cache", "faults answered from the cache")           \
+	X(READ, "source_read", "faults that waited for a read")              \
+	X(ZERO, "source_zero", "faults on zero pages of the image")          \
+	X(RESOLVED, "resolved", "faults answered, joined ones not counted")  \
+	X(COPIED, "pages_copied", "pages installed by UFFDIO_COPY")          \
+	X(ZEROED, "pages_zeroed", "pages installed as zero")                 \
+	X(REMOVES, "removes", "REMOVE and UNMAP events")                     \
+	X(DISCARDED, "discards_untold", "pages dropped without an event")    \
+	X(RETRIES, "retries", "installs put off by EAGAIN or ENOMEM")        \
+	X(UNMAPPED, "unmapped", "faults dropped: the range was unmapped")    \
+	X(OVERFLOWS, "overflows", "faults put back: too many under way")     \
+	X(FAILURES, "failures", "pages that could not be had")               \
+	X(POISONED, "poisoned", "pages poisoned")                            \
+	X(STALLS, "stalls", "times that a page was stalled")                 \
+	X(REFUSED, "handshakes_refused", "connections refused")
+
+enum session_counter {
+#define X(id, name, help) SESSION_COUNT_##id,
+	SESSION_COUNTERS(X)
+#undef X
+		SESSION_COUNTER_COUNT
+};
+
+const char *session_counter_name(enum session_counter counter);
+const char *session_counter_help(enum session_counter counter);
+
+struct session_options {
+	const char *id;
+	struct snapshot *snapshot; /* the session takes its own reference */
+	struct cache *cache; /* for the page table's upper nodes; borrowed */
+	const char *folder;  /* RUNTIME/sessions: exists, absolute */
+	enum session_policy policy;
+	uid_t uid; /* who may connect, beside root, and owns the socket */
+	gid_t gid;
+
+	uint64_t handshake_ns;	 /* from connect to the end of the handshake */
+	uint64_t retry_ns;	 /* how long one install may be put off */
+	uint64_t stall_ns;	 /* pause between two tries of a stalled page */
+	unsigned int faults_max; /* pages being served at once */
+};
+
+#define SESSION_OPTIONS_INIT                                         \
+	{                                                            \
+		.handshake_ns = UINT64_C(10000000000),               \
+		.retry_ns = UINT64_C(10000000000),                   \
+		.stall_ns = UINT64_C(2000000000), .faults_max = 512, \
+	}
+
+/*
+ * Makes RUNTIME/sessions/ID.sock (0600, given to uid and gid, replacing what
+ * a dead daemon left) and ID.pages, and reads the upper nodes of the page
+ * table: blocks. Nobody is answered before pool_add().
+ *
+ * -EINVAL bad id, -ENAMETOOLONG the socket's path does not fit a socket
+ * address, -EBUSY a live session has the id, -EBADMSG damaged page table,
+ * -ENOSPC, -EACCES, -EPERM, -EIO.
+ */
+int session_new(const struct session_options *options,
+		struct session **ret_session);
+struct session *session_ref(struct session *s);
+void session_unref(struct session *s); /* accepts NULL */
+
+/* 0, -EINVAL or -ENAMETOOLONG. */
+int session_id_check(const char *id);
+
+/* Valid as long as the reference. */
+const char *session_id(const struct session *s);
+const char *session_socket_path(const struct session *s);
+const char *session_snapshot_name(const struct session *s);
+
+/* A picture of a session. Figures of one picture may be a fault apart. */
+struct session_status {
+	const char *id, *snapshot; /* valid as long as the reference */
+	enum session_state state;
+	enum session_policy policy;
+	bool lingering;	     /* closed by POOL_CLOSE_LINGER, VMM lives */
+	pid_t vmm_pid;	     /* 0: none yet, or not visible from here */
+	unsigned int worker; /* meaningful after pool_add() */
+
+	uint64_t pages_total; /* in the VM's regions; before: in the image */
+	uint64_t pages_present, pages_removed, pages_poisoned;
+
+	uint64_t outstanding;	  /* pages being served now, parked ones too */
+	uint64_t parked;	  /* of these: put off after EAGAIN */
+	uint64_t stalled;	  /* of these: stalled by policy */
+	uint64_t oldest_fault_ns; /* age of the oldest of them; 0: none */
+	uint64_t blocked_ns;	  /* time with at least one fault outstanding */
+	uint64_t p50_ns, p99_ns;  /* of answered faults, message to answer */
+	uint64_t counters[SESSION_COUNTER_COUNT];
+};
+
+void session_status(struct session *s, struct session_status *ret_status);
+
+/* Latencies of answered faults in ns; valid as long as the reference. */
+const struct hist *session_latency(const struct session *s);
+
+/* The fixed names: "kill", "serving", "closed" ... */
+const char *session_policy_name(enum session_policy policy);
+const char *session_state_name(enum session_state state);
+const char *session_end_name(enum session_end end);
+
+/* -EINVAL where there is no such policy. */
+int session_policy_parse(const char *name, enum session_policy *ret_policy);
