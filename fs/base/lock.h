@@ -56,7 +56,7 @@ static inline void lock_drop_at_scope_end(struct lock **l)
 /* Holds `l` until the enclosing scope ends. */
 #define LOCK_GUARD(l)                                                         \
 	struct lock *LOCK_CONCAT(guard_, __LINE__)                            \
-		__attribute__((cleanup(lock_drop_at_scope_end), unused)) = ({ \
+		__attribute__((__cleanup__(lock_drop_at_scope_end), unused)) = ({ \
 			lock_take(l);                                         \
 			(l);                                                  \
 		})

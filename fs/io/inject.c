@@ -158,9 +158,9 @@ static bool due(enum inject_point point, bool flips, struct rule *ret_rule)
 	return found;
 }
 
-int inject_pass(enum inject_point point, size_t *len)
+int inject_pass_async(enum inject_point point, size_t *len,
+		      unsigned int *ret_delay_ms)
 {
-	struct timespec delay;
 	struct rule r;
 
 	if (!due(point, false, &r))
@@ -170,9 +170,7 @@ int inject_pass(enum inject_point point, size_t *len)
 		(void)raise(SIGKILL);
 		return 0;
 	case FAULT_SLOW:
-		delay.tv_sec = r.value / 1000;
-		delay.tv_nsec = r.value % 1000 * 1000000L;
-		(void)nanosleep(&delay, NULL);
+		*ret_delay_ms = (unsigned int)r.value;
 		return 0;
 	case FAULT_SHORT:
 		if (len && *len > 1)
@@ -184,6 +182,19 @@ int inject_pass(enum inject_point point, size_t *len)
 		break;
 	}
 	return 0;
+}
+
+int inject_pass(enum inject_point point, size_t *len)
+{
+	unsigned int delay_ms = 0;
+	struct timespec delay;
+	int r = inject_pass_async(point, len, &delay_ms);
+
+	delay.tv_sec = delay_ms / 1000;
+	delay.tv_nsec = delay_ms % 1000 * 1000000L;
+	if (delay_ms)
+		(void)nanosleep(&delay, NULL);
+	return r;
 }
 
 void inject_flip(enum inject_point point, uint8_t *buf, size_t len)

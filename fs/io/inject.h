@@ -55,6 +55,13 @@ enum inject_point {
  */
 int inject_pass(enum inject_point point, size_t *len);
 
+/*
+ * As inject_pass() for a thread that must not sleep: a "slow" that is due is
+ * told in `ret_delay_ms`, which stays untouched without one.
+ */
+int inject_pass_async(enum inject_point point, size_t *len,
+		      unsigned int *ret_delay_ms);
+
 /* Turns one bit of `buf` over where a "flip" is due at the point. */
 void inject_flip(enum inject_point point, uint8_t *buf, size_t len);
 
@@ -68,6 +75,13 @@ static inline int inject_pass(enum inject_point point, size_t *len)
 	(void)point;
 	(void)len;
 	return 0;
+}
+
+static inline int inject_pass_async(enum inject_point point, size_t *len,
+				    unsigned int *ret_delay_ms)
+{
+	(void)ret_delay_ms;
+	return inject_pass(point, len);
 }
 
 static inline void inject_flip(enum inject_point point, uint8_t *buf,
