@@ -54,9 +54,10 @@ static inline void lock_drop_at_scope_end(struct lock **l)
 #define LOCK_CONCAT(a, b)  LOCK_CONCAT_(a, b)
 
 /* Holds `l` until the enclosing scope ends. */
-#define LOCK_GUARD(l)                                                         \
-	struct lock *LOCK_CONCAT(guard_, __LINE__)                            \
-		__attribute__((__cleanup__(lock_drop_at_scope_end), unused)) = ({ \
-			lock_take(l);                                         \
-			(l);                                                  \
-		})
+#define LOCK_GUARD(l)                                                          \
+	struct lock *LOCK_CONCAT(guard_, __LINE__)                             \
+		__attribute__((__cleanup__(lock_drop_at_scope_end), unused)) = \
+			({                                                     \
+				lock_take(l);                                  \
+				(l);                                           \
+			})
