@@ -1,7 +1,7 @@
 /*
  * The bounded block cache: one arena of 4 KiB slots under a hard byte bound
  * that counts its own metadata. Keyed by block id. The design note stands in
- * cache.c.
+ * cache.c; what leaves when it is full, in policy.h.
  *
  * Life of a slot: free -> filling (one filler, any number of waiters) ->
  * ready -> evicted to free. A slot that is filling or pinned is never
@@ -21,7 +21,7 @@
 
 struct cache;
 
-/* Who asks; the table in cache.c says what each class may do. */
+/* Who asks; the table in class.c says what each class may do. */
 enum cache_class {
 	CACHE_FAULT,	/* a guest waits */
 	CACHE_NODE,	/* a page-table node, for whomever */
@@ -36,10 +36,16 @@ struct cache_options {
 	unsigned int shards; /* power of two; 0: chosen from the limit */
 };
 
-/* The least limit that cache_new() accepts. */
-#define CACHE_LIMIT_MIN (1u << 20)
+/* The limits that cache_new() accepts, and the slots it wants in a shard. */
+#define CACHE_LIMIT_MIN	 (1u << 20)
+#define CACHE_LIMIT_MAX	 (UINT64_C(1) << 46)
+#define CACHE_SHARD_MIN	 32
+#define CACHE_SHARDS_MAX 64
 
-/* -EINVAL below CACHE_LIMIT_MIN, -ENOMEM. */
+/*
+ * -EINVAL for a limit or a number of shards that cannot be, -ENOMEM. Memory is
+ * only reserved: it is used as slots are, the lowest first.
+ */
 int cache_new(const struct cache_options *options, struct cache **ret_cache);
 
 /* Nothing may be pinned or filling. */
@@ -61,24 +67,32 @@ struct cache_ref {
 struct cache_waiter {
 	/*
 	 * Called once, from the thread that filled or failed, with no lock of
-	 * the cache held; must be quick and must not block. error 0: `ref` is
-	 * pinned for the waiter. -EAGAIN: a slot may have become free, ask
-	 * again. Else the filler's error, and err_text() is the filler's.
+	 * the cache held; must be quick, must not block and must leave
+	 * err_text() alone. error 0: `ref` is pinned for the waiter. -EAGAIN:
+	 * a slot may have become free, ask again. Else the filler's error, and
+	 * err_text() is the filler's.
 	 */
 	void (*wake)(struct cache_waiter *w, int error);
 	struct cache_ref ref;
+
+	/* The cache's own. */
+	uint64_t block;
 	struct list_node node; /* protected by the shard's lock */
+	bool queued;	       /* likewise */
 };
 
 enum cache_result {
 	CACHE_HIT,  /* *ret_ref is pinned and readable */
 	CACHE_FILL, /* *ret_ref is yours to fill, see below */
-	CACHE_WAIT, /* the waiter was queued and will be woken */
+	CACHE_WAIT, /* the waiter was queued and will be woken: by a fill of
+		     * the same block, or, where every slot is pinned or
+		     * filling, by whoever makes one available */
 };
 
 /*
- * Asks for a block. With a waiter: always one of the three. With NULL in its
- * place: -EBUSY instead of CACHE_WAIT.
+ * Asks for a block, any but 0 (the zero page is never stored). With a waiter:
+ * always one of the three. With NULL in its place: -EBUSY instead of
+ * CACHE_WAIT. Each call counts as one hit, miss, wait or slot wait.
  */
 int cache_get(struct cache *c, uint64_t block, enum cache_class class,
 	      struct cache_waiter *waiter, struct cache_ref *ret_ref);
@@ -93,7 +107,8 @@ int cache_peek(struct cache *c, uint64_t block, struct cache_ref *ret_ref);
  * The two ends of a fill. The filler writes 4096 bytes to
  * cache_fill_buffer(), then says done: waiters get their pins, the filler's
  * ref becomes an ordinary one. Or it says failed: waiters get the error, the
- * block is not in the cache, the ref holds nothing any more.
+ * block is not in the cache, the ref holds nothing any more. `error` is
+ * negative and not -EAGAIN, which has a meaning of its own here.
  */
 uint8_t *cache_fill_buffer(const struct cache_ref *ref);
 void cache_fill_done(struct cache_ref *ref, uint8_t kind);
@@ -109,12 +124,16 @@ struct cache_class_stats {
 };
 
 struct cache_stats {
-	size_t bytes; /* arena slots in use and all metadata */
+	size_t bytes; /* slots in use and all metadata; at most limit */
 	size_t limit;
 	uint64_t blocks;
 	uint64_t capacity; /* slots */
-	uint64_t pinned;
-	uint64_t hits, misses, waits, inserts, evictions, ghost_hits, failures;
+	uint64_t pinned;   /* blocks, those that are being filled too */
+	uint64_t hits;
+	uint64_t misses;     /* that became fills */
+	uint64_t waits;	     /* for somebody else's fill */
+	uint64_t slot_waits; /* everything was pinned */
+	uint64_t inserts, evictions, ghost_hits, failures;
 	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
 };
 

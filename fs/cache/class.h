@@ -1,0 +1,23 @@
+/*
+ * What each class of asker may do to the cache: one table, read by the
+ * policy (who gets into the main queue) and by the fetcher (whose reads go
+ * first).
+ */
+#pragma once
+
+#include "fs/cache/cache.h"
+
+struct class_rule {
+	const char *name;
+	/*
+	 * Its misses may enter the main queue by way of the ghost queue, and
+	 * its hits count towards promotion. Without it a block enters the
+	 * small queue only and leaves no ghost: a scan of any length costs
+	 * the admitted classes nothing but the small queue.
+	 */
+	bool admitted;
+	/* A guest waits: its reads never queue behind those without it. */
+	bool urgent;
+};
+
+const struct class_rule *class_rule(enum cache_class class);

@@ -1,0 +1,711 @@
+/*
+ * A fetch is a small state machine (enum fetch_state) that its fetcher's
+ * thread alone moves:
+ *
+ *   start -> [held] -> ask the cache -> hit: finished
+ *                                    -> wait: waiting -> finished, or asks anew
+ *                                    -> fill: a try
+ *   a try: locate [-> loading -> locate] -> queued -> reading -> finished
+ *   a try that fails -> paused -> the next try, or finished with the error
+ *
+ * Two other threads touch a fetch: a filler, by the waiter's wake(), and a
+ * loader, by loaded(). Both only note the result and put the fetch into the
+ * mailbox; each happens in one state (waiting, loading), in which the owner
+ * keeps its hands off. Hence the state tells the owner what a letter means.
+ *
+ * done() is called from one place, at the end of fetcher_run(), so that a
+ * done() that starts the next fetch finds no half-finished work and needs no
+ * stack: what cannot be answered at once only joins a list. Whenever a list
+ * holds work for the next fetcher_run() that no completion or deadline will
+ * announce, the eventfd is written.
+ *
+ * What bounds memory: read buffers are FETCH_DEPTH pages, taken when a read
+ * is submitted and not before. So many reads are under way at most, which is
+ * why the rings can never run full.
+ */
+#include "fs/cache/fetch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/base/lock.h"
+#include "fs/base/log.h"
+#include "fs/cache/class.h"
+#include "fs/io/inject.h"
+#include "pager/block.h"
+
+#define FETCHER_MAGIC UINT32_C(0x46544348)
+
+/* What one try may ask the loader for; tables can be dropped meanwhile. */
+#define PREPARES_MAX 4
+
+#define MS	     UINT64_C(1000000)
+#define SUBMIT_PAUSE MS
+
+/* Before the second, third and fourth try. */
+static const uint64_t pauses[] = {1 * MS, 10 * MS, 100 * MS};
+_Static_assert(sizeof(pauses) / sizeof(pauses[0]) == FETCH_TRIES - 1, "tries");
+
+struct fetcher {
+	uint32_t magic;
+	struct cache *cache;
+	const struct block_source *source;
+	struct fetch_loader *loader;
+	int event; /* completions, letters, and what else is due at once */
+	struct io_uring ring;
+	uint8_t *buffers; /* FETCH_DEPTH pages */
+	uint8_t *spare[FETCH_DEPTH];
+	unsigned int spares;
+	unsigned int pending, background;
+	uint64_t submit_at; /* the kernel had no memory: try then */
+	bool running;	    /* in fetcher_run() */
+
+	struct list_node held, queued, paused, finished; /* fetches */
+
+	struct lock mail_lock;
+	struct list_node mail; /* fetches; protected by mail_lock */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail */
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static struct fetch *fetch_of(struct list_node *n)
+{
+	return container_of(n, struct fetch, node);
+}
+
+/* Makes fetcher_fd() readable. A full counter is readable already. */
+static void kick(struct fetcher *f)
+{
+	(void)eventfd_write(f->event, 1);
+}
+
+static bool is_background(const struct fetch *ft)
+{
+	return !class_rule(ft->class)->urgent;
+}
+
+/* done() is due. err_text(error) is kept for it. */
+static void finish(struct fetch *ft, int error)
+{
+	struct fetcher *f = ft->fetcher;
+
+	assert(!ft->located && !ft->stored);
+	if (error)
+		ft->error_text = strdup(err_text(error));
+	ft->error = error;
+	ft->state = FETCH_FINISHED;
+	if (ft->filling && is_background(ft))
+		f->background--;
+	ft->filling = false;
+	list_append(&f->finished, &ft->node);
+}
+
+/* Gives back what a try took, whether it went well or not. */
+static void end_try(struct fetch *ft)
+{
+	struct fetcher *f = ft->fetcher;
+
+	if (ft->located)
+		f->source->ops->release(f->source->ctx, &ft->place);
+	if (ft->stored)
+		f->spare[f->spares++] = ft->stored;
+	ft->located = false;
+	ft->stored = NULL;
+}
+
+/* Keeps the list in the order of time; pauses are few and mostly grow. */
+static void pause_until(struct fetch *ft, enum fetch_state state, uint64_t at)
+{
+	struct list_node *after = ft->fetcher->paused.prev;
+
+	while (after != &ft->fetcher->paused && fetch_of(after)->retry_at > at)
+		after = after->prev;
+	ft->state = state;
+	ft->retry_at = at;
+	list_insert(after, &ft->node);
+}
+
+/* The codes that mean "later" to a waiter must not come as a result. */
+static int as_result(int error, uint64_t block)
+{
+	if (error != -EAGAIN)
+		return error;
+	return err_wrap(-EIO, "block %llu:%u: gave up",
+			(unsigned long long)pager_block_pack(block),
+			pager_block_slot(block));
+}
+
+static void fail_try(struct fetch *ft, int error)
+{
+	end_try(ft);
+	ft->tries++;
+	if (error != -ENOENT && ft->tries < FETCH_TRIES) {
+		pause_until(ft, FETCH_PAUSED, now_ns() + pauses[ft->tries - 1]);
+		return;
+	}
+	error = as_result(error, ft->block);
+	cache_fill_failed(&ft->ref, error);
+	finish(ft, error);
+}
+
+static int read_error(const struct fetch *ft, int error, const char *why)
+{
+	return err_set(error, "block %llu:%u: %s",
+		       (unsigned long long)pager_block_pack(ft->block),
+		       pager_block_slot(ft->block), why);
+}
+
+static void locate(struct fetch *ft)
+{
+	struct fetcher *f = ft->fetcher;
+	int r = f->source->ops->locate(f->source->ctx, ft->block, &ft->place);
+
+	if (r == 0) {
+		assert(ft->place.length >= 1 &&
+		       ft->place.length <= PAGER_PAGE_SIZE);
+		ft->located = true;
+		ft->state = FETCH_QUEUED;
+		list_append(&f->queued, &ft->node);
+	} else if (r != -EAGAIN) {
+		fail_try(ft, r);
+	} else if (ft->prepares == PREPARES_MAX) {
+		fail_try(ft, read_error(ft, -EBUSY,
+					"its pack's tables do not stay"));
+	} else {
+		ft->prepares++;
+		ft->state = FETCH_LOADING;
+		fetch_loader_add(f->loader, &ft->load);
+	}
+}
+
+static void begin_try(struct fetch *ft)
+{
+	ft->prepares = 0;
+	ft->got = 0;
+	locate(ft);
+}
+
+/*
+ * True on a hit: ref is pinned. Else the fetch is on its way. Once the cache
+ * said CACHE_WAIT the fetch may already be in the mailbox.
+ */
+static bool ask(struct fetch *ft)
+{
+	struct fetcher *f = ft->fetcher;
+
+	if (is_background(ft) && f->background >= FETCH_BACKGROUND) {
+		ft->state = FETCH_HELD;
+		list_append(&f->held, &ft->node);
+		return false;
+	}
+	ft->state = FETCH_WAITING;
+	switch (cache_get(f->cache, ft->block, ft->class, &ft->waiter,
+			  &ft->ref)) {
+	case CACHE_HIT:
+		return true;
+	case CACHE_FILL:
+		ft->filling = true;
+		f->background += is_background(ft);
+		begin_try(ft);
+		return false;
+	default:
+		return false;
+	}
+}
+
+static void submit_read(struct fetch *ft, size_t length)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ft->fetcher->ring);
+
+	assert(sqe); /* there are as many as buffers */
+	io_uring_prep_read(sqe, ft->place.fd, ft->stored + ft->got,
+			   (unsigned int)length, ft->place.offset + ft->got);
+	io_uring_sqe_set_data(sqe, ft);
+	ft->state = FETCH_READING;
+}
+
+/* Reads what is missing of the stored bytes. */
+static void read_rest(struct fetch *ft)
+{
+	size_t length = ft->place.length - ft->got;
+	unsigned int delay_ms = 0;
+	int r = inject_pass_async(INJECT_PACK_READ, &length, &delay_ms);
+
+	if (r < 0)
+		fail_try(ft, read_error(ft, r, strerror(-r)));
+	else if (delay_ms)
+		pause_until(ft, FETCH_DELAYED, now_ns() + delay_ms * MS);
+	else
+		submit_read(ft, length);
+}
+
+static void decode(struct fetch *ft)
+{
+	const struct block_source *source = ft->fetcher->source;
+	uint8_t kind = ft->place.slot.kind;
+	int r;
+
+	inject_flip(INJECT_PACK_READ, ft->stored, ft->place.length);
+	r = source->ops->decode(source->ctx, &ft->place, ft->stored,
+				cache_fill_buffer(&ft->ref));
+	if (r < 0) {
+		fail_try(ft, r);
+		return;
+	}
+	end_try(ft);
+	cache_fill_done(&ft->ref, kind);
+	finish(ft, 0);
+}
+
+static void read_completed(struct fetch *ft, int result)
+{
+	if (result < 0) {
+		fail_try(ft, read_error(ft, result, strerror(-result)));
+	} else if (result == 0) {
+		fail_try(ft, read_error(ft, -EBADMSG,
+					"the pack's file ends before it"));
+	} else {
+		ft->got += (uint32_t)result;
+		assert(ft->got <= ft->place.length);
+		if (ft->got < ft->place.length)
+			read_rest(ft);
+		else
+			decode(ft);
+	}
+}
+
+/* From another thread, in place of the owner's: the fetch changes hands. */
+static void post(struct fetch *ft, int error)
+{
+	struct fetcher *f = ft->fetcher;
+	bool first;
+
+	ft->error = error;
+	ft->error_text = error && error != -EAGAIN ? strdup(err_text(error))
+						   : NULL;
+	/* With the lock held: after it the fetcher may be gone. */
+	LOCK_GUARD(&f->mail_lock);
+	first = list_empty(&f->mail);
+	list_append(&f->mail, &ft->node);
+	if (first)
+		kick(f);
+}
+
+static void on_wake(struct cache_waiter *w, int error)
+{
+	post(container_of(w, struct fetch, waiter), error);
+}
+
+static void on_loaded(struct fetch_load *load, int error)
+{
+	post(container_of(load, struct fetch, load), error);
+}
+
+/* Makes the error that came with the letter this thread's last one. */
+static int error_of(struct fetch *ft)
+{
+	int error = ft->error;
+
+	if (ft->error_text)
+		(void)err_restore(error, ft->error_text);
+	free(steal_ptr(ft->error_text));
+	return error;
+}
+
+static void open_letter(struct fetch *ft)
+{
+	int error = error_of(ft);
+
+	if (ft->state == FETCH_LOADING) {
+		if (error)
+			fail_try(ft, error);
+		else
+			locate(ft);
+		return;
+	}
+	assert(ft->state == FETCH_WAITING);
+	if (error == -EAGAIN) {
+		if (ask(ft))
+			finish(ft, 0);
+		return;
+	}
+	if (error == 0)
+		ft->ref = ft->waiter.ref;
+	finish(ft, error);
+}
+
+static void take_mail(struct fetcher *f)
+{
+	struct list_node mail = LIST_INIT(mail), *n;
+
+	lock_take(&f->mail_lock);
+	list_splice(&mail, &f->mail);
+	lock_drop(&f->mail_lock);
+	while ((n = list_pop(&mail)))
+		open_letter(fetch_of(n));
+}
+
+static void take_completions(struct fetcher *f)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&f->ring, &cqe) == 0) {
+		struct fetch *ft = io_uring_cqe_get_data(cqe);
+		int result = cqe->res;
+
+		io_uring_cqe_seen(&f->ring, cqe);
+		read_completed(ft, result);
+	}
+}
+
+static void resume_paused(struct fetcher *f)
+{
+	uint64_t now = list_empty(&f->paused) ? 0 : now_ns();
+
+	while (!list_empty(&f->paused)) {
+		struct fetch *ft = fetch_of(f->paused.next);
+
+		if (ft->retry_at > now)
+			return;
+		list_remove(&ft->node);
+		if (ft->state == FETCH_DELAYED)
+			submit_read(ft, ft->place.length - ft->got);
+		else
+			begin_try(ft);
+	}
+}
+
+/* Ends: asking again holds only when the room is used up. */
+static void ask_held(struct fetcher *f)
+{
+	while (f->background < FETCH_BACKGROUND && !list_empty(&f->held)) {
+		struct fetch *ft = fetch_of(list_pop(&f->held));
+
+		if (ask(ft))
+			finish(ft, 0);
+	}
+}
+
+/* Calls done() for what is finished now, not for what these calls finish. */
+static void call_done(struct fetcher *f)
+{
+	struct list_node due = LIST_INIT(due), *n;
+
+	list_splice(&due, &f->finished);
+	while ((n = list_pop(&due))) {
+		struct fetch *ft = fetch_of(n);
+		int error = error_of(ft);
+
+		f->pending--;
+		ft->done(ft, error);
+	}
+}
+
+/* A bad ring or a bad address: our own bug, and no read would ever return. */
+static void ring_is_broken(int error)
+{
+	log_error("io_uring_submit: %s", strerror(-error));
+	abort();
+}
+
+static void submit_ring(struct fetcher *f)
+{
+	int r = io_uring_submit(&f->ring);
+
+	f->submit_at = UINT64_MAX;
+	if (r == -EAGAIN || r == -EBUSY || r == -EINTR || r == -ENOMEM)
+		f->submit_at = now_ns() + SUBMIT_PAUSE;
+	else if (r < 0)
+		ring_is_broken(r);
+	else if (io_uring_sq_ready(&f->ring))
+		f->submit_at = now_ns() + SUBMIT_PAUSE;
+}
+
+void fetcher_submit(struct fetcher *f)
+{
+	while (f->spares && !list_empty(&f->queued)) {
+		struct fetch *ft = fetch_of(list_pop(&f->queued));
+
+		ft->stored = f->spare[--f->spares];
+		read_rest(ft);
+	}
+	if (io_uring_sq_ready(&f->ring))
+		submit_ring(f);
+	if (!f->running && !list_empty(&f->finished))
+		kick(f);
+}
+
+void fetcher_run(struct fetcher *f)
+{
+	eventfd_t count;
+
+	assert(f->magic == FETCHER_MAGIC && !f->running);
+	f->running = true;
+	/* Before looking: what comes after makes it readable again. */
+	(void)eventfd_read(f->event, &count);
+	take_completions(f);
+	take_mail(f);
+	resume_paused(f);
+	ask_held(f);
+	fetcher_submit(f);
+	call_done(f);
+	fetcher_submit(f);
+	f->running = false;
+	if (!list_empty(&f->finished))
+		kick(f);
+}
+
+int fetch_start(struct fetcher *fetcher, struct fetch *ft)
+{
+	assert(fetcher->magic == FETCHER_MAGIC);
+	ft->fetcher = fetcher;
+	ft->waiter.wake = on_wake;
+	ft->load.block = ft->block;
+	ft->load.loaded = on_loaded;
+	ft->filling = false;
+	ft->located = false;
+	ft->stored = NULL;
+	ft->error_text = NULL;
+	ft->tries = 0;
+	ft->ref.cache = NULL;
+	if (ask(ft))
+		return 0;
+	fetcher->pending++;
+	if (!fetcher->running && !list_empty(&fetcher->finished))
+		kick(fetcher);
+	return -EINPROGRESS;
+}
+
+int fetcher_fd(const struct fetcher *f)
+{
+	return f->event;
+}
+
+uint64_t fetcher_deadline(const struct fetcher *f)
+{
+	uint64_t at = f->submit_at;
+
+	if (!list_empty(&f->paused)) {
+		const struct fetch *ft = fetch_of(f->paused.next);
+
+		if (ft->retry_at < at)
+			at = ft->retry_at;
+	}
+	return at;
+}
+
+unsigned int fetcher_pending(const struct fetcher *f)
+{
+	return f->pending;
+}
+
+size_t fetcher_bytes(void)
+{
+	/* The completion ring is twice as long as the submission ring. */
+	return sizeof(struct fetcher) + (size_t)FETCH_DEPTH * PAGER_PAGE_SIZE +
+	       (size_t)FETCH_DEPTH * (sizeof(struct io_uring_sqe) +
+				      2 * sizeof(struct io_uring_cqe));
+}
+
+static int map_buffers(struct fetcher *f)
+{
+	size_t bytes = (size_t)FETCH_DEPTH * PAGER_PAGE_SIZE;
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return err_set(-ENOMEM, "fetcher: no memory for buffers: %m");
+	f->buffers = p;
+	/* The first to be taken lies on top, so few pages are ever touched. */
+	while (f->spares < FETCH_DEPTH) {
+		f->spare[f->spares] =
+			f->buffers +
+			(size_t)(FETCH_DEPTH - 1 - f->spares) * PAGER_PAGE_SIZE;
+		f->spares++;
+	}
+	return 0;
+}
+
+static int open_ring(struct fetcher *f)
+{
+	int r;
+
+	f->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->event < 0)
+		return err_set(-errno, "fetcher: eventfd: %m");
+	r = io_uring_queue_init(FETCH_DEPTH, &f->ring, 0);
+	if (r < 0)
+		return err_set(r, "fetcher: io_uring: %s", strerror(-r));
+	r = io_uring_register_eventfd(&f->ring, f->event);
+	if (r < 0) {
+		io_uring_queue_exit(&f->ring);
+		return err_set(r, "fetcher: io_uring and eventfd: %s",
+			       strerror(-r));
+	}
+	return 0;
+}
+
+static void release_resources(struct fetcher *f)
+{
+	if (f->buffers)
+		(void)munmap(f->buffers, (size_t)FETCH_DEPTH * PAGER_PAGE_SIZE);
+	close_quietly(f->event);
+	lock_release(&f->mail_lock);
+	free(f);
+}
+
+int fetcher_new(struct cache *cache, const struct block_source *source,
+		struct fetch_loader *loader, struct fetcher **ret_fetcher)
+{
+	struct fetcher *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return err_set(-ENOMEM, "fetcher: out of memory");
+	f->magic = FETCHER_MAGIC;
+	f->cache = cache;
+	f->source = source;
+	f->loader = loader;
+	f->event = -1;
+	f->submit_at = UINT64_MAX;
+	list_init(&f->held);
+	list_init(&f->queued);
+	list_init(&f->paused);
+	list_init(&f->finished);
+	list_init(&f->mail);
+	lock_init(&f->mail_lock, "mailbox");
+	r = map_buffers(f);
+	if (r == 0)
+		r = open_ring(f);
+	if (r < 0) {
+		release_resources(f);
+		return r;
+	}
+	*ret_fetcher = f;
+	return 0;
+}
+
+void fetcher_free(struct fetcher *f)
+{
+	if (!f)
+		return;
+	assert(f->magic == FETCHER_MAGIC && f->pending == 0);
+	/* Whoever posted last may still be about to leave. */
+	lock_take(&f->mail_lock);
+	lock_drop(&f->mail_lock);
+	f->magic = 0;
+	io_uring_queue_exit(&f->ring);
+	release_resources(f);
+}
+
+/* One who waits with his thread. Lives on its stack. */
+struct sleeper {
+	struct cache *cache;
+	const struct block_source *source;
+	uint64_t block;
+	enum cache_class class;
+	struct cache_waiter waiter;
+	struct lock lock;
+	struct condition woken;
+	bool awake; /* protected by lock, as all below */
+	int error;
+	char text[ERR_TEXT_MAX];
+};
+
+static void wake_sleeper(struct cache_waiter *w, int error)
+{
+	struct sleeper *s = container_of(w, struct sleeper, waiter);
+
+	/* Signalled with the lock held: after it the sleeper may be gone. */
+	LOCK_GUARD(&s->lock);
+	s->error = error;
+	if (error)
+		err_copy(error, s->text);
+	s->awake = true;
+	condition_wake_one(&s->woken);
+}
+
+/* The waker's result, with its text. */
+static int sleep_until_woken(struct sleeper *s)
+{
+	LOCK_GUARD(&s->lock);
+	while (!s->awake)
+		condition_wait(&s->woken, &s->lock);
+	s->awake = false;
+	return s->error ? err_restore(s->error, s->text) : 0;
+}
+
+static int fill_now(const struct block_source *source, struct cache_ref *ref)
+{
+	uint8_t kind;
+	int r = block_source_read(source, ref->block, cache_fill_buffer(ref),
+				  &kind);
+
+	if (r < 0) {
+		r = as_result(r, ref->block);
+		cache_fill_failed(ref, r);
+		return r;
+	}
+	cache_fill_done(ref, kind);
+	return 0;
+}
+
+static int get_blocking(struct sleeper *s, struct cache_ref *ret_ref)
+{
+	int r;
+
+	do {
+		r = cache_get(s->cache, s->block, s->class, &s->waiter,
+			      ret_ref);
+		if (r == CACHE_HIT)
+			return 0;
+		if (r == CACHE_FILL)
+			return fill_now(s->source, ret_ref);
+		r = sleep_until_woken(s);
+	} while (r == -EAGAIN);
+	if (r == 0)
+		*ret_ref = s->waiter.ref;
+	return r;
+}
+
+int fetch_read(struct cache *cache, const struct block_source *source,
+	       uint64_t block, enum cache_class class, uint8_t *ret_page,
+	       uint8_t *ret_kind)
+{
+	struct sleeper s = {
+		.cache = cache,
+		.source = source,
+		.block = block,
+		.class = class,
+		.waiter.wake = wake_sleeper,
+	};
+	struct cache_ref ref;
+	int r;
+
+	lock_init(&s.lock, "sleeper");
+	condition_init(&s.woken);
+	r = get_blocking(&s, &ref);
+	condition_release(&s.woken);
+	lock_release(&s.lock);
+	if (r < 0)
+		return r;
+	memcpy(ret_page, ref.data, PAGER_PAGE_SIZE);
+	if (ret_kind)
+		*ret_kind = ref.kind;
+	cache_unpin(&ref);
+	return 0;
+}

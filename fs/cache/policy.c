@@ -1,0 +1,183 @@
+#include "fs/cache/policy.h"
+
+#include <assert.h>
+
+#include "fs/cache/class.h"
+
+#define USES_MAX      3
+#define USES_TO_MAIN  2
+#define SMALL_PERCENT 10
+
+_Static_assert(sizeof(struct entry) == 48, "1.2 % of a slot");
+
+static uint32_t small_of(uint32_t slots)
+{
+	uint32_t small = (uint32_t)((uint64_t)slots * SMALL_PERCENT / 100);
+
+	return small ? small : 1;
+}
+
+/* As many ghosts as the main queue has slots. */
+static uint32_t ghosts_of(uint32_t slots)
+{
+	uint32_t ghosts = slots - small_of(slots);
+
+	return ghosts ? ghosts : 1;
+}
+
+size_t policy_bytes(uint32_t slots)
+{
+	return ghost_bytes(ghosts_of(slots));
+}
+
+void policy_init(struct policy *p, struct entry *entries, uint32_t slots,
+		 void *memory)
+{
+	*p = (struct policy){
+		.entries = entries,
+		.small_target = small_of(slots),
+	};
+	ghost_init(&p->ghost, ghosts_of(slots), memory);
+}
+
+void policy_miss(struct policy *p, struct entry *e, enum cache_class class)
+{
+	e->admitted = class_rule(class)->admitted;
+	e->uses = 0;
+	e->queue = QUEUE_SMALL;
+	if (e->admitted && ghost_take(&p->ghost, e->block)) {
+		e->queue = QUEUE_MAIN;
+		p->ghost_hits++;
+	}
+}
+
+void policy_hit(struct entry *e, enum cache_class class)
+{
+	if (!class_rule(class)->admitted)
+		return;
+	e->admitted = true;
+	if (e->uses < USES_MAX)
+		e->uses++;
+}
+
+static void push(struct policy *p, uint32_t slot)
+{
+	struct entry *e = &p->entries[slot];
+	struct fifo *q = &p->queues[e->queue];
+
+	e->newer = 0;
+	e->older = q->newest;
+	if (q->newest)
+		p->entries[q->newest - 1].newer = slot + 1;
+	else
+		q->oldest = slot + 1;
+	q->newest = slot + 1;
+	q->count++;
+	q->pinned += e->pins != 0;
+}
+
+void policy_insert(struct policy *p, uint32_t slot)
+{
+	assert(p->entries[slot].state == ENTRY_READY);
+	push(p, slot);
+}
+
+void policy_remove(struct policy *p, uint32_t slot)
+{
+	struct entry *e = &p->entries[slot];
+	struct fifo *q = &p->queues[e->queue];
+
+	assert(e->state == ENTRY_READY && q->count > 0);
+	if (e->newer)
+		p->entries[e->newer - 1].older = e->older;
+	else
+		q->newest = e->older;
+	if (e->older)
+		p->entries[e->older - 1].newer = e->newer;
+	else
+		q->oldest = e->newer;
+	q->count--;
+	q->pinned -= e->pins != 0;
+}
+
+void policy_pin(struct policy *p, struct entry *e)
+{
+	assert(e->state == ENTRY_READY);
+	if (e->pins++ == 0)
+		p->queues[e->queue].pinned++;
+}
+
+void policy_unpin(struct policy *p, struct entry *e)
+{
+	assert(e->state == ENTRY_READY && e->pins > 0);
+	if (--e->pins == 0)
+		p->queues[e->queue].pinned--;
+}
+
+static bool has_unpinned(const struct fifo *q)
+{
+	return q->count > q->pinned;
+}
+
+bool policy_can_evict(const struct policy *p)
+{
+	return has_unpinned(&p->queues[QUEUE_SMALL]) ||
+	       has_unpinned(&p->queues[QUEUE_MAIN]);
+}
+
+/* The queue that pays: the small one if it is over its share. */
+static const struct fifo *choose_queue(const struct policy *p)
+{
+	const struct fifo *small = &p->queues[QUEUE_SMALL];
+	const struct fifo *large = &p->queues[QUEUE_MAIN];
+
+	if (!has_unpinned(large))
+		return small;
+	if (!has_unpinned(small) || small->count < p->small_target)
+		return large;
+	return small;
+}
+
+/*
+ * Whether the entry, which was just taken from the old end of its queue, goes
+ * on living; its queue and uses are then those of its next round.
+ */
+static bool reprieve(struct entry *e, unsigned int rounds)
+{
+	if (e->pins)
+		return true;
+	if (e->queue == QUEUE_SMALL) {
+		if (e->uses < USES_TO_MAIN)
+			return false;
+		e->queue = QUEUE_MAIN;
+		e->uses = 0;
+		return true;
+	}
+	if (e->uses == 0 || rounds >= POLICY_ROUNDS)
+		return false;
+	e->uses--;
+	return true;
+}
+
+/*
+ * Ends: a queue with an unpinned entry is chosen each time, the pinned are
+ * finitely many, a step to the main queue is never undone, and the rounds end
+ * the reprieves there.
+ */
+uint32_t policy_evict(struct policy *p)
+{
+	assert(policy_can_evict(p));
+	for (unsigned int rounds = 0;; rounds++) {
+		uint32_t slot = choose_queue(p)->oldest - 1;
+		struct entry *e = &p->entries[slot];
+
+		policy_remove(p, slot);
+		if (reprieve(e, rounds)) {
+			push(p, slot);
+			continue;
+		}
+		if (e->queue == QUEUE_SMALL && e->admitted)
+			ghost_add(&p->ghost, e->block);
+		return slot;
+	}
+}

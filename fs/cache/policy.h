@@ -1,0 +1,87 @@
+/*
+ * Which block leaves next: S3-FIFO over the entries of one shard.
+ *
+ * Three FIFO queues. New blocks enter the small one (a tenth of the slots).
+ * What was used twice while it went through moves on to the main one; what
+ * was not leaves, and its id goes to the ghost queue. Who is asked for while
+ * his ghost stands there enters the main queue at once. In the main queue a
+ * block that was used gets another round for each use, up to three, before
+ * it leaves. So one-time reads pass through a tenth of the cache and never
+ * displace what is used, and a hit writes a counter and moves nothing.
+ * (Yang et al., "FIFO queues are all you need for cache eviction", SOSP'23.)
+ *
+ * Ours beyond that paper: classes (class.h) that may not promote and leave no
+ * ghost; pinned entries, which are passed over; and an end to the rounds,
+ * because the shard's lock is held: after POLICY_ROUNDS entries that stayed
+ * the next one of the main queue leaves, used or not.
+ *
+ * An entry stands in a queue exactly while it is ready. Everything is
+ * protected by the shard's lock.
+ */
+#pragma once
+
+#include "fs/base/list.h"
+#include "fs/cache/cache.h"
+#include "fs/cache/ghost.h"
+
+#define POLICY_ROUNDS 64
+
+enum entry_state { ENTRY_FREE, ENTRY_FILLING, ENTRY_READY };
+enum entry_queue { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
+
+/* What is known of a slot. All zero: free. */
+struct entry {
+	uint64_t block;
+	struct list_node waiters;   /* cache_waiter, while it is filling */
+	uint32_t chain;		    /* the shard's hash: slot + 1; 0 ends */
+	uint32_t newer, older;	    /* its queue: slot + 1; 0 ends */
+	uint32_t pins;		    /* struct cache_ref that hold it */
+	enum entry_state state : 8; /* what is not ready is in no queue */
+	enum entry_queue queue : 8; /* where it stands, or will when filled */
+	uint8_t uses;		    /* 0..3, since it entered the queue */
+	uint8_t kind;		    /* enum pager_kind */
+	bool admitted;		    /* an admitted class asked for it */
+};
+
+struct fifo {
+	uint32_t newest, oldest; /* slot + 1; 0: empty */
+	uint32_t count;
+	uint32_t pinned; /* of these; the rest can be evicted */
+};
+
+struct policy {
+	struct entry *entries; /* the shard's, by slot */
+	struct fifo queues[QUEUE_COUNT];
+	struct ghost ghost;
+	uint32_t small_target; /* above this the small queue pays */
+	uint64_t ghost_hits;
+};
+
+size_t policy_bytes(uint32_t slots);
+
+/* `memory` as for ghost_init(). */
+void policy_init(struct policy *p, struct entry *entries, uint32_t slots,
+		 void *memory);
+
+/* A miss of `class`: notes in `e` where it will stand, for a fresh entry. */
+void policy_miss(struct policy *p, struct entry *e, enum cache_class class);
+
+/* A hit of `class` on a ready entry. */
+void policy_hit(struct entry *e, enum cache_class class);
+
+/* The entry became ready, pinned as e->pins says, or leaves its queue. */
+void policy_insert(struct policy *p, uint32_t slot);
+void policy_remove(struct policy *p, uint32_t slot);
+
+/* One pin more or less on a ready entry. */
+void policy_pin(struct policy *p, struct entry *e);
+void policy_unpin(struct policy *p, struct entry *e);
+
+/* Whether policy_evict() has anything to take. */
+bool policy_can_evict(const struct policy *p);
+
+/*
+ * Takes the next entry out of its queue and remembers its ghost if it earned
+ * one: the slot that the caller now frees. policy_can_evict() must hold.
+ */
+uint32_t policy_evict(struct policy *p);

@@ -1,0 +1,26 @@
+/*
+ * Which slots of a shard are in use: a bitmap that gives out the lowest free
+ * one, so that the arena is touched no further than it was ever full, and
+ * its far end can be given back. Protected by the shard's lock.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct slotmap {
+	uint64_t *words; /* a set bit: in use */
+	uint32_t size;
+	uint32_t used;
+	uint32_t lowest; /* no word below this one has a free slot */
+};
+
+size_t slotmap_bytes(uint32_t size);
+
+/* `memory`: zeroed, 8-byte aligned, outlives the map. */
+void slotmap_init(struct slotmap *m, uint32_t size, void *memory);
+
+/* False when all are in use. */
+bool slotmap_take(struct slotmap *m, uint32_t *ret_slot);
+void slotmap_give(struct slotmap *m, uint32_t slot);
