@@ -3,7 +3,8 @@
  *
  *   format             superblock (pager/superblock.h), mode 0600
  *   lock               OFD locks, one byte each, see enum store_lock
- *   sequence           the next pack number, a u64, fsynced before its use
+ *   sequence           the next pack number and a checksum, fsynced before
+ *                      its use; rebuildable
  *   packs/N.pack       N in 16 hex digits
  *   index/N.run        N in 16 hex digits; rebuildable
  *   snapshots/NAME     manifests
@@ -43,15 +44,14 @@ enum store_lock {
 };
 
 struct store_init_options {
-	/* PAGER_SECRET_SIZE bytes for tests of colliding digests; NULL: random
-	 */
+	/* PAGER_SECRET_SIZE bytes, for tests of colliding digests; or NULL. */
 	const uint8_t *secret;
 };
 
 /*
  * Makes an empty store at `path`, which must not exist or be an empty folder
- * of ours. -EEXIST where a store is there already, -ENOTEMPTY where something
- * else is.
+ * of ours; what an init that crashed has left counts as empty. -EEXIST where
+ * a store is there already, -ENOTEMPTY where something else is.
  */
 int store_init(const char *path, const struct store_init_options *options);
 
@@ -84,5 +84,15 @@ void store_digest(const struct store *s, const uint8_t *page,
 int store_lock(struct store *s, enum store_lock which, bool exclusive,
 	       bool wait);
 
-/* Draws a pack number that no pack ever had; durable before it returns. */
+/*
+ * Draws a pack number that no pack ever had; durable before it returns. A
+ * lost or damaged counter is made again from the packs.
+ */
 int store_next_pack(struct store *s, uint64_t *ret_pack);
+
+/*
+ * Empties tmp/ of what crashed publishers left, unless somebody publishes
+ * right now. A publish calls it, then takes STORE_LOCK_PUBLISH shared and
+ * keeps that for as long as it has files in tmp/.
+ */
+int store_sweep_tmp(struct store *s);

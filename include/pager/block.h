@@ -5,12 +5,16 @@
  * identity and never changes. 0 is the zero page, or a zero subtree, of which
  * nothing is stored. A digest only finds candidates: bytes decide.
  *
- * Numbers on disk are little-endian everywhere.
+ * Numbers on disk are little-endian everywhere, and the structs of these
+ * headers are read and written as they stand in memory.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* userfaultfd's users are little-endian; a port to others converts. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "on-disk order");
 
 #define PAGER_PAGE_SIZE 4096u
 

@@ -22,4 +22,18 @@ struct pager_superblock {
 	uint64_t checksum;		   /* XXH3-64 of the 504 bytes before */
 };
 
+/*
+ * The file `sequence`, 16 bytes, rewritten in place: the number of the next
+ * pack. A reader that cannot trust it makes it again from the packs.
+ */
+struct pager_sequence {
+	uint64_t next;
+	uint64_t checksum; /* XXH3-64 of `next`, seeded with PAGER_SEQUENCE_SEED
+			    */
+};
+
+/* A seed, so that 16 zero bytes are no counter. */
+#define PAGER_SEQUENCE_SEED UINT64_C(0x5041475253455131)
+
+_Static_assert(sizeof(struct pager_sequence) == 16, "layout");
 _Static_assert(sizeof(struct pager_superblock) == 512, "layout");

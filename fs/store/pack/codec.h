@@ -16,6 +16,12 @@ struct coder;
 struct coder *coder_new(void);
 void coder_free(struct coder *c); /* accepts NULL */
 
+/*
+ * The calling thread's own coder, made at its first call and freed when the
+ * thread ends. NULL when out of memory. For decoding on any thread.
+ */
+struct coder *coder_of_thread(void);
+
 /* "zstd", "lz4", "none" and back; -EINVAL for other names. */
 int codec_from_name(const char *name, enum pager_codec *ret_codec);
 const char *codec_name(enum pager_codec codec);

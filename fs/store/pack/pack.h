@@ -11,13 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fs/base/cleanup.h"
+#include "fs/store/numbered.h"
 #include "fs/store/source.h"
 #include "pager/pack.h"
 
 struct pack;
 
 /* "000000000000002a.pack" */
-#define PACK_NAME_MAX 32
+#define PACK_NAME_MAX NUMBERED_NAME_MAX
 void pack_name(uint64_t number, char buf[PACK_NAME_MAX]);
 
 /* The number that a file name of that form carries, else -EINVAL. */
@@ -29,8 +31,13 @@ int pack_number_of(const char *name, uint64_t *ret_number);
  */
 int pack_open(int packs_fd, uint64_t number, const uint8_t store_id[16],
 	      struct pack **ret_pack);
+
+/* As pack_open(), of a file that is open; takes `fd` over in any case. */
+int pack_open_fd(int fd, uint64_t number, const uint8_t store_id[16],
+		 struct pack **ret_pack);
 struct pack *pack_ref(struct pack *p);
-void pack_unref(struct pack *p);
+void pack_unref(struct pack *p); /* accepts NULL */
+DEFINE_CLEANUP(pack, struct pack *, pack_unref)
 
 uint64_t pack_number(const struct pack *p);
 uint32_t pack_slots(const struct pack *p);
@@ -40,7 +47,13 @@ uint64_t pack_stored_bytes(const struct pack *p); /* size of the file */
 /* Reads and checks the slot table; a second call does nothing. Blocks. */
 int pack_load(struct pack *p);
 
-/* -EAGAIN before pack_load(), -ENOENT past the last slot or a gone one. */
+/* Bytes of memory that the slot table takes once loaded. */
+size_t pack_table_bytes(const struct pack *p);
+
+/*
+ * -EAGAIN before pack_load(), -ENOENT past the last slot or a gone one. The
+ * place borrows the pack: its `owner` is `p`, no reference is taken.
+ */
 int pack_locate(struct pack *p, uint32_t slot, struct block_place *ret_place);
 
 /*

@@ -3,13 +3,17 @@
  *
  * Appends encoded blocks to the current pack and hands out block ids. A full
  * pack is finished (tables, fdatasync, rename, fsync of the folder) and the
- * next begun. Blocks of the current pack can be read back before it is
- * finished. The writer belongs to one publish; append and finish are called
- * by one thread at a time, reading back by any (it locks inside).
+ * next begun with the next block. Blocks of the current pack can be found and
+ * read back until it is finished and `sealed` was called for it, so there is
+ * no instant at which a block is known neither here nor there. The writer
+ * belongs to one publish; append and finish are called by one thread at a
+ * time, find and read by any (it locks inside).
  *
- * Any failure of a write or a sync is final for the writer (see PITFALLS on
- * failed fsync): every later call returns the same error, nothing gets a
- * name.
+ * Any failure of a write, a sync or of `sealed` is final for the writer:
+ * after a failed fsync nobody knows what the disk holds. Every later append
+ * or finish returns the same error, and nothing gets a name any more.
+ *
+ * The caller holds STORE_LOCK_PUBLISH, since the files are made in tmp/.
  */
 #pragma once
 
@@ -28,7 +32,7 @@ typedef int packwriter_sealed_fn(void *arg, uint64_t pack,
 int packwriter_new(struct store *s, packwriter_sealed_fn *sealed, void *arg,
 		   struct packwriter **ret_writer);
 
-/* Drops what has no name yet. */
+/* Drops what has no name yet. Accepts NULL. */
 void packwriter_free(struct packwriter *w);
 
 struct packwriter_block {
