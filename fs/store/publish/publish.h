@@ -44,17 +44,22 @@ struct publish_options {
 	}
 
 struct publish_result {
-	uint64_t pages, zero_pages; /* of the image */
+	uint64_t pages, zero_pages; /* of the image; the rest is of all files */
 	uint64_t new_blocks;	    /* stored by this publish, nodes counted */
-	uint64_t shared_blocks;	    /* non-zero pages found in the store */
+	uint64_t shared_blocks;	    /* non-zero pages that were there before */
 	uint64_t stored_bytes;	    /* by which the packs grew */
+	uint64_t compares;	    /* candidates whose bytes were compared */
 	double seconds;
 	struct pager_digest image_digest;
 };
 
 /*
+ * A regular file is published as long as it was when it was opened; an empty
+ * memory file is refused, other files may be empty.
+ *
  * On failure the store is as before: -ENOTUNIQ the name is taken, -EINVAL a
- * bad name or file, -ENOENT no such file, -ENODATA the file shrank under us,
+ * bad name, key, label or file, -ENOENT no such file or parent, -EFBIG,
+ * -ENODATA the file shrank under us, -EROFS the store was opened for reading,
  * -ENOSPC, -EDQUOT, -EIO, -ECANCELED.
  */
 int publish(struct store *s, const struct publish_options *options,

@@ -46,14 +46,26 @@ struct manifest {
 
 void manifest_release(struct manifest *m);
 
-/* The file's bytes; the caller frees. -E2BIG past the format's limits. */
+/*
+ * Whether a file may be attached under that key, or a label have that key or
+ * value: -EINVAL with a line. Keys that a snapshot's own files have ("memory",
+ * "manifest.json" ...) are refused.
+ */
+int manifest_check_key(const char *key);
+int manifest_check_label(const char *key, const char *value);
+
+/*
+ * The file's bytes; the caller frees. -EINVAL where manifest_decode() would
+ * refuse them: what a user gives is to be checked before. -E2BIG past the
+ * limit of the body.
+ */
 int manifest_encode(const struct manifest *m, const uint8_t store_id[16],
 		    uint8_t **ret_bytes, size_t *ret_len);
 
 /*
  * Checks every field against its limits and against the others (levels fit
  * the size, root 0 only where all pages are zero, digests well-formed...).
- * -EBADMSG with what is wrong, -ENOTSUP newer, -EMEDIUMTYPE not a manifest.
+ * -EBADMSG with what is wrong, -ENOTSUP newer.
  */
 int manifest_decode(const uint8_t *bytes, size_t len,
 		    const uint8_t store_id[16], struct manifest *ret_manifest);

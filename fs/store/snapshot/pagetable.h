@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/store/snapshot/manifest.h"
@@ -17,8 +18,11 @@ struct pagetable;
 
 /*
  * Reads all levels above the leaves. Refuses with -EBADMSG nodes of the wrong
- * kind, entries past the file's end that are not 0, and ids that no pack can
- * have. Blocks; `read` is the caller's way to read a node.
+ * kind, entries past the file's last leaf that are not 0, and ids that no pack
+ * can have; with -EFBIG a directory of more than 1 GiB (over 256 TiB of image
+ * where no two GiB are alike). Entries of the last leaf that are past the
+ * file's end are never looked at. Blocks; `read` is the caller's way to read a
+ * node.
  */
 typedef int pagetable_read_fn(void *arg, uint64_t block, uint8_t *ret_page,
 			      uint8_t *ret_kind);
@@ -38,6 +42,9 @@ uint64_t pagetable_leaf(const struct pagetable *t, uint64_t page);
  */
 int pagetable_entry(const uint8_t *leaf, uint8_t kind, uint64_t page,
 		    uint64_t *ret_block);
+
+/* An id that a block can have: not 0, nor a pack or slot past the limits. */
+bool pagetable_block_is_possible(uint64_t block);
 
 /* For pagetable_open(): reads by block_source_read(); arg is the source. */
 int pagetable_read_source(void *arg, uint64_t block, uint8_t *ret_page,
