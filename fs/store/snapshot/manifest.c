@@ -494,12 +494,12 @@ static int unpack_counts(json_t *root, struct manifest *m)
 
 static int unpack_manifest(json_t *root, struct manifest *m)
 {
-	json_t *image, *files, *regions, *labels;
-	const char *codec, *parent = NULL;
+	json_t *image, *files, *regions, *labels, *parent;
+	const char *codec;
 	json_error_t e;
 	int r;
 
-	if (json_unpack_ex(root, &e, 0, "{s:s, s:s?n, s:o, s:o, s:o, s:o}",
+	if (json_unpack_ex(root, &e, 0, "{s:s, s:o, s:o, s:o, s:o, s:o}",
 			   "codec", &codec, "parent", &parent, "image", &image,
 			   "files", &files, "regions", &regions, "labels",
 			   &labels) < 0)
@@ -507,6 +507,8 @@ static int unpack_manifest(json_t *root, struct manifest *m)
 	if (!json_is_array(files) || !json_is_array(regions) ||
 	    !json_is_object(labels))
 		return damaged("a list is of the wrong type");
+	if (!json_is_string(parent) && !json_is_null(parent))
+		return damaged("the parent is no string");
 	r = unpack_counts(root, m);
 	if (r == 0)
 		r = unpack_file(image, &m->image);
@@ -518,8 +520,8 @@ static int unpack_manifest(json_t *root, struct manifest *m)
 		r = unpack_labels(labels, m);
 	if (r == 0)
 		r = take_string(codec, &m->codec);
-	if (r == 0 && parent)
-		r = take_string(parent, &m->parent);
+	if (r == 0 && json_is_string(parent))
+		r = take_string(json_string_value(parent), &m->parent);
 	return r;
 }
 
