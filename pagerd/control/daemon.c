@@ -1,0 +1,77 @@
+#include "pagerd/control/daemon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fs/base/err.h"
+
+uint64_t daemon_now(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static int make_cache(struct daemon *d, uint64_t bytes)
+{
+	const struct cache_options o = {.limit = bytes};
+	int r = cache_new(&o, &d->cache);
+
+	return r < 0 ? err_wrap(r, "a cache of %llu bytes",
+				(unsigned long long)bytes)
+		     : 0;
+}
+
+/* The lock of the runtime directory first: it keeps a second daemon out. */
+static int build(const struct daemon_options *o, struct daemon *d)
+{
+	int r = rundir_open(o->runtime, &d->rundir);
+
+	if (r == 0)
+		r = store_open(o->store, STORE_READ, &d->store);
+	if (r == 0)
+		r = make_cache(d, o->cache_bytes);
+	if (r == 0) {
+		const struct registry_options registry = {
+			.store = d->store,
+			.cache = d->cache,
+			.folder = rundir_sessions(d->rundir),
+			.workers = o->workers,
+			.max_sessions = o->max_sessions,
+		};
+
+		r = registry_new(&registry, &d->registry);
+	}
+	return r;
+}
+
+int daemon_new(const struct daemon_options *options, struct daemon **ret_daemon)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->started_ns = daemon_now();
+	d->stuck_after_ns = options->stuck_after_ns;
+	r = build(options, d);
+	if (r < 0) {
+		daemon_free(d);
+		return r;
+	}
+	*ret_daemon = d;
+	return 0;
+}
+
+void daemon_free(struct daemon *d)
+{
+	if (!d)
+		return;
+	registry_free(d->registry);
+	cache_free(d->cache);
+	store_unref(d->store);
+	rundir_close(d->rundir);
+	free(d);
+}

@@ -1,0 +1,221 @@
+#include "pagerd/control/http/api.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/base/err.h"
+#include "fs/store/snapshot/snapshot.h"
+#include "pagerd/control/http/body.h"
+#include "pagerd/control/metrics.h"
+#include "pagerd/control/stats.h"
+
+/* For whom a DELETE waits; the answer to a longer end is 202. */
+#define CLOSE_WAIT_NS UINT64_C(2000000000)
+
+int api_health(const struct request *rq, struct reply *rp)
+{
+	return reply_json(rp, 200, stats_health(rq->daemon));
+}
+
+int api_stats(const struct request *rq, struct reply *rp)
+{
+	struct stats s;
+	int r = stats_take(rq->daemon, &s);
+
+	return r < 0 ? r : reply_json(rp, 200, stats_to_json(&s));
+}
+
+int api_cache(const struct request *rq, struct reply *rp)
+{
+	struct cache_stats c;
+
+	cache_stats(rq->daemon->cache, &c);
+	return reply_json(rp, 200, stats_cache(&c));
+}
+
+int api_metrics(const struct request *rq, struct reply *rp)
+{
+	struct stats s;
+	char *text = NULL;
+	size_t length;
+	FILE *out;
+	int r = stats_take(rq->daemon, &s);
+
+	if (r < 0)
+		return r;
+	out = open_memstream(&text, &length);
+	if (!out)
+		return -ENOMEM;
+	metrics_print(out, &s);
+	if (fclose(out) != 0) {
+		free(text);
+		return -ENOMEM;
+	}
+	reply_text(rp, "text/plain; version=0.0.4; charset=utf-8", text,
+		   length);
+	return 0;
+}
+
+/* A damaged manifest is told in its place: the list is for finding it. */
+static json_t *show_snapshot(struct store *store, const char *name)
+{
+	struct snapshot *snapshot;
+	json_t *json;
+	int r = snapshot_open(store, name, &snapshot);
+
+	if (r < 0)
+		return json_pack("{s:s, s:s}", "name", name, "error",
+				 err_text(r));
+	json = manifest_to_json(snapshot_manifest(snapshot), name);
+	snapshot_unref(snapshot);
+	return json;
+}
+
+int api_snapshots(const struct request *rq, struct reply *rp)
+{
+	struct store *store = rq->daemon->store;
+	json_t *list;
+	char **names;
+	size_t count;
+	int r = snapshot_list(store, &names, &count);
+
+	if (r < 0)
+		return r;
+	list = json_array();
+	for (size_t i = 0; i < count; i++)
+		(void)json_array_append_new(list,
+					    show_snapshot(store, names[i]));
+	snapshot_names_free(names, count);
+	return reply_json(rp, 200, json_pack("{s:o}", "snapshots", list));
+}
+
+int api_sessions(const struct request *rq, struct reply *rp)
+{
+	return reply_json(rp, 200, stats_sessions(rq->daemon));
+}
+
+struct create_body {
+	const char *snapshot, *id, *policy;
+	uint32_t uid, gid;
+};
+
+static const struct body_field create_fields[] = {
+	{"snapshot", BODY_STRING, true, offsetof(struct create_body, snapshot)},
+	{"id", BODY_STRING, false, offsetof(struct create_body, id)},
+	{"policy", BODY_STRING, false, offsetof(struct create_body, policy)},
+	{"uid", BODY_ID32, false, offsetof(struct create_body, uid)},
+	{"gid", BODY_ID32, false, offsetof(struct create_body, gid)},
+	{0},
+};
+
+static int create(struct registry *registry, const struct create_body *b,
+		  struct reply *rp)
+{
+	struct registry_request request = {
+		.id = b->id,
+		.snapshot = b->snapshot,
+		.policy = SESSION_KILL,
+		.uid = b->uid,
+		.gid = b->gid,
+	};
+	struct session *s;
+	int r;
+
+	if (b->policy && session_policy_parse(b->policy, &request.policy) < 0)
+		return err_set(-EINVAL,
+			       "'policy' must be kill, poison or stall");
+	r = registry_create(registry, &request, &s);
+	if (r < 0)
+		return r;
+	r = reply_json(rp, 201,
+		       json_pack("{s:s, s:s}", "id", session_id(s),
+				 "socket_path", session_socket_path(s)));
+	session_unref(s);
+	return r;
+}
+
+int api_session_create(const struct request *rq, struct reply *rp)
+{
+	struct create_body b = {.uid = geteuid(), .gid = getegid()};
+	json_t *object;
+	int r = body_read(rq->body, rq->length, create_fields, &b, &object);
+
+	if (r < 0)
+		return r;
+	r = create(rq->daemon->registry, &b, rp);
+	json_decref(object);
+	return r;
+}
+
+int api_session_show(const struct request *rq, struct reply *rp)
+{
+	struct session *s;
+	int r = session_id_check(rq->parameter);
+
+	if (r < 0)
+		return r;
+	s = registry_find(rq->daemon->registry, rq->parameter);
+	if (!s)
+		return err_set(-ENOENT, "session %s: no such session",
+			       rq->parameter);
+	r = reply_json(rp, 200, stats_session(s));
+	session_unref(s);
+	return r;
+}
+
+static int read_force(const char *text, enum pool_close *ret_how)
+{
+	if (!text || strcmp(text, "0") == 0)
+		*ret_how = POOL_CLOSE_IDLE;
+	else if (strcmp(text, "1") == 0)
+		*ret_how = POOL_CLOSE_FORCE;
+	else
+		return err_set(-EINVAL, "'force' must be 0 or 1");
+	return 0;
+}
+
+int api_session_delete(const struct request *rq, struct reply *rp)
+{
+	enum pool_close how = POOL_CLOSE_IDLE;
+	int r = session_id_check(rq->parameter);
+
+	if (r == 0)
+		r = read_force(rq->force, &how);
+	if (r < 0)
+		return r;
+	r = registry_close(rq->daemon->registry, rq->parameter, how,
+			   CLOSE_WAIT_NS);
+	if (r == -EINPROGRESS)
+		return reply_json(rp, 202,
+				  json_pack("{s:s, s:s}", "id", rq->parameter,
+					    "state", "ending"));
+	if (r == 0)
+		reply_nothing(rp);
+	return r;
+}
+
+static int reply_draining(const struct request *rq, struct reply *rp)
+{
+	struct registry *r = rq->daemon->registry;
+
+	return reply_json(rp, 200,
+			  json_pack("{s:b, s:I}", "draining",
+				    registry_draining(r), "sessions",
+				    (json_int_t)registry_count(r)));
+}
+
+int api_drain(const struct request *rq, struct reply *rp)
+{
+	registry_drain(rq->daemon->registry);
+	return reply_draining(rq, rp);
+}
+
+int api_undrain(const struct request *rq, struct reply *rp)
+{
+	int r = registry_undrain(rq->daemon->registry);
+
+	return r < 0 ? r : reply_draining(rq, rp);
+}

@@ -1,0 +1,111 @@
+#include "pagerd/control/http/body.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fs/base/err.h"
+
+/* The largest is (uid_t)-1, which chown(2) takes for "leave it". */
+#define ID32_MAX (UINT32_MAX - 1)
+
+static const struct body_field *find_field(const struct body_field *fields,
+					   const char *name)
+{
+	for (; fields->name; fields++)
+		if (strcmp(fields->name, name) == 0)
+			return fields;
+	return NULL;
+}
+
+static int read_string(const struct body_field *f, const json_t *value,
+		       void *to)
+{
+	const char *text = json_string_value(value);
+
+	if (!text)
+		return err_set(-EINVAL, "'%s' must be a string", f->name);
+	memcpy(to, &text, sizeof(text));
+	return 0;
+}
+
+static int read_id32(const struct body_field *f, const json_t *value, void *to)
+{
+	json_int_t number = json_integer_value(value);
+	uint32_t id = (uint32_t)number;
+
+	if (!json_is_integer(value) || number < 0 || number > ID32_MAX)
+		return err_set(-EINVAL, "'%s' must be a number from 0 to %u",
+			       f->name, ID32_MAX);
+	memcpy(to, &id, sizeof(id));
+	return 0;
+}
+
+static int read_field(const struct body_field *f, const json_t *value,
+		      void *values)
+{
+	void *to = (char *)values + f->offset;
+
+	return f->type == BODY_STRING ? read_string(f, value, to)
+				      : read_id32(f, value, to);
+}
+
+static int read_fields(json_t *object, const struct body_field *fields,
+		       void *values)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(object, name, value)
+	{
+		const struct body_field *f = find_field(fields, name);
+		int r;
+
+		if (!f)
+			return err_set(-EINVAL,
+				       "'%.64s' is not supported by this "
+				       "version",
+				       name);
+		r = read_field(f, value, values);
+		if (r < 0)
+			return r;
+	}
+	for (const struct body_field *f = fields; f->name; f++)
+		if (f->required && !json_object_get(object, f->name))
+			return err_set(-EINVAL, "'%s' is missing", f->name);
+	return 0;
+}
+
+/* jansson bounds the depth, and refuses integers past 64 bits. */
+static int parse(const char *text, size_t length, json_t **ret_object)
+{
+	json_error_t error;
+	json_t *json = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+
+	if (!json)
+		return err_set(-EINVAL, "the body is no JSON: %s, byte %d",
+			       error.text, error.position);
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return err_set(-EINVAL, "the body is no JSON object");
+	}
+	*ret_object = json;
+	return 0;
+}
+
+int body_read(const char *text, size_t length, const struct body_field *fields,
+	      void *ret_values, json_t **ret_object)
+{
+	json_t *object;
+	int r = parse(text ?: "", length, &object);
+
+	if (r < 0)
+		return r;
+	r = read_fields(object, fields, ret_values);
+	if (r < 0) {
+		json_decref(object);
+		return r;
+	}
+	*ret_object = object;
+	return 0;
+}

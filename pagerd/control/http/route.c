@@ -1,0 +1,99 @@
+#include "pagerd/control/http/route.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pagerd/control/http/api.h"
+#include "pagerd/control/http/predecessor.h"
+
+const struct route routes[] = {
+	{"GET", "/v1/health", api_health, "Is every VM being served?"},
+	{"GET", "/v1/stats", api_stats,
+	 "Sums over all sessions, and the cache"},
+	{"GET", "/v1/snapshots", api_snapshots, "The snapshots of the store"},
+	{"GET", "/v1/sessions", api_sessions, "All sessions"},
+	{"POST", "/v1/sessions", api_session_create, "Make a session"},
+	{"GET", "/v1/sessions/{id}", api_session_show, "One session"},
+	{"DELETE", "/v1/sessions/{id}", api_session_delete, "End a session"},
+	{"GET", "/v1/cache", api_cache, "The block cache"},
+	{"POST", "/v1/drain", api_drain, "Refuse new sessions"},
+	{"POST", "/v1/undrain", api_undrain, "Take new sessions again"},
+	{"GET", "/metrics", api_metrics, "Every counter, for Prometheus"},
+	{"GET", "/health", predecessor_health, "Version and sessions"},
+	{"GET", "/stats", api_stats, "As /v1/stats"},
+	{"POST", "/drain", predecessor_drain, "Refuse new sessions"},
+	{"POST", "/sessions/{id}/close", predecessor_close,
+	 "End a session, or let it end with its VM"},
+};
+const size_t route_count = sizeof(routes) / sizeof(routes[0]);
+
+/* The length of a path's first segment, its '/' not counted. */
+static size_t segment(const char *path)
+{
+	return strcspn(path, "/");
+}
+
+static bool take_parameter(const char *text, size_t len,
+			   char parameter[ROUTE_PARAMETER_MAX])
+{
+	if (len == 0 || len >= ROUTE_PARAMETER_MAX)
+		return false;
+	memcpy(parameter, text, len);
+	parameter[len] = '\0';
+	return true;
+}
+
+static bool match(const char *pattern, const char *path,
+		  char parameter[ROUTE_PARAMETER_MAX])
+{
+	parameter[0] = '\0';
+	while (*pattern == '/' && *path == '/') {
+		size_t wanted = segment(++pattern), given = segment(++path);
+
+		if (*pattern == '{') {
+			if (!take_parameter(path, given, parameter))
+				return false;
+		} else if (wanted != given ||
+			   memcmp(pattern, path, wanted) != 0) {
+			return false;
+		}
+		pattern += wanted;
+		path += given;
+	}
+	return *pattern == '\0' && *path == '\0';
+}
+
+int route_find(const char *method, const char *path,
+	       const struct route **ret_route,
+	       char ret_parameter[ROUTE_PARAMETER_MAX])
+{
+	char parameter[ROUTE_PARAMETER_MAX];
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < route_count; i++) {
+		if (!match(routes[i].path, path, parameter))
+			continue;
+		r = -EOPNOTSUPP;
+		if (strcmp(routes[i].method, method) == 0) {
+			*ret_route = &routes[i];
+			memcpy(ret_parameter, parameter, sizeof(parameter));
+			return 0;
+		}
+	}
+	return r;
+}
+
+void route_allowed(const char *path, char ret_methods[REPLY_ALLOW_MAX])
+{
+	char parameter[ROUTE_PARAMETER_MAX];
+	size_t at = 0;
+
+	ret_methods[0] = '\0';
+	for (size_t i = 0; i < route_count; i++)
+		if (match(routes[i].path, path, parameter))
+			at += (size_t)snprintf(
+				ret_methods + at, REPLY_ALLOW_MAX - at, "%s%s",
+				at ? ", " : "", routes[i].method);
+}

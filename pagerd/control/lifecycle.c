@@ -1,0 +1,175 @@
+#include "pagerd/control/lifecycle.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/base/log.h"
+
+#define REPORT_MS      10000
+#define REPORT_NS      (UINT64_C(1000000) * REPORT_MS)
+#define EXTEND_US      "30000000" /* three reports' worth */
+#define NAMES_SHOWN    8
+#define NAMES_TEXT_MAX (NAMES_SHOWN * (SESSION_ID_MAX + 2) + 16)
+
+enum phase { PHASE_RUNNING, PHASE_ENDING, PHASE_FORCED };
+
+struct lifecycle {
+	struct daemon *daemon;
+	enum phase phase;
+	size_t reported;      /* sessions, as told last */
+	uint64_t reported_ns; /* when */
+};
+
+static void fill_set(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGQUIT);
+}
+
+void lifecycle_block_signals(void)
+{
+	sigset_t set;
+
+	fill_set(&set);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* A peer that has gone is an error of its write, no more. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	/* The terminal's end is no reason to leave VMs alone. */
+	(void)signal(SIGHUP, SIG_IGN);
+}
+
+/* "a, b, c and 5 more" */
+static void name_sessions(struct registry *r, char text[NAMES_TEXT_MAX])
+{
+	struct session **sessions;
+	size_t count, at = 0;
+
+	text[0] = '\0';
+	if (registry_list(r, &sessions, &count) < 0)
+		return;
+	for (size_t i = 0; i < count && i < NAMES_SHOWN; i++)
+		at += (size_t)snprintf(text + at, NAMES_TEXT_MAX - at, "%s%s",
+				       i ? ", " : "", session_id(sessions[i]));
+	if (count > NAMES_SHOWN)
+		(void)snprintf(text + at, NAMES_TEXT_MAX - at, " and %zu more",
+			       count - NAMES_SHOWN);
+	registry_list_free(sessions, count);
+}
+
+static void report_waiting(struct lifecycle *l, size_t count)
+{
+	char names[NAMES_TEXT_MAX];
+
+	(void)sd_notifyf(0,
+			 "EXTEND_TIMEOUT_USEC=" EXTEND_US
+			 "\nSTATUS=Ending: waiting for %zu session(s)",
+			 count);
+	if (count == l->reported && daemon_now() - l->reported_ns < REPORT_NS)
+		return;
+	name_sessions(l->daemon->registry, names);
+	log_info("ending: waiting for %zu session(s) that VMs depend on: %s",
+		 count, names);
+	l->reported = count;
+	l->reported_ns = daemon_now();
+}
+
+static void report_running(struct lifecycle *l, size_t count)
+{
+	if (count == l->reported)
+		return;
+	l->reported = count;
+	(void)sd_notifyf(0, "STATUS=Serving %zu session(s)", count);
+}
+
+/*
+ * Again at each wake-up: a session that was just being made when the end
+ * began is known by now, and a VM that was busy may have gone.
+ */
+static bool is_over(struct lifecycle *l)
+{
+	struct registry *r = l->daemon->registry;
+	size_t count;
+
+	if (l->phase == PHASE_RUNNING) {
+		report_running(l, registry_count(r));
+		return false;
+	}
+	registry_close_all(r, l->phase == PHASE_FORCED ? POOL_CLOSE_FORCE
+						       : POOL_CLOSE_IDLE);
+	count = registry_count(r);
+	if (count > 0)
+		report_waiting(l, count);
+	return count == 0;
+}
+
+static void take_signal(struct lifecycle *l, const struct signalfd_siginfo *si)
+{
+	enum phase phase = si->ssi_signo == SIGQUIT ? PHASE_FORCED
+						    : PHASE_ENDING;
+
+	log_info("SIG%s from process %u: %s", sigabbrev_np((int)si->ssi_signo),
+		 si->ssi_pid,
+		 phase == PHASE_FORCED ? "ending every session by its policy"
+				       : "ending when no VM depends on us");
+	if (phase > l->phase)
+		l->phase = phase;
+	l->reported = 0;
+	registry_stop(l->daemon->registry);
+	(void)sd_notify(0, "STOPPING=1");
+}
+
+static void read_signals(struct lifecycle *l, int fd)
+{
+	struct signalfd_siginfo si;
+
+	while (read(fd, &si, sizeof(si)) == sizeof(si))
+		take_signal(l, &si);
+}
+
+static int wait_for_end(struct lifecycle *l, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{.fd = signal_fd, .events = POLLIN},
+		{.fd = registry_fd(l->daemon->registry), .events = POLLIN},
+	};
+	eventfd_t events;
+
+	while (!is_over(l)) {
+		int timeout = l->phase == PHASE_RUNNING ? -1 : REPORT_MS;
+
+		if (poll(fds, 2, timeout) < 0 && errno != EINTR)
+			return err_set(-errno, "poll: %s",
+				       strerrordesc_np(errno));
+		(void)eventfd_read(fds[1].fd, &events);
+		read_signals(l, signal_fd);
+	}
+	return 0;
+}
+
+int lifecycle_run(struct daemon *d)
+{
+	_cleanup_close_ int signal_fd = -1;
+	struct lifecycle l = {.daemon = d};
+	sigset_t set;
+
+	fill_set(&set);
+	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signal_fd < 0)
+		return err_set(-errno, "signalfd: %s", strerrordesc_np(errno));
+	log_info("pagerd " PAGER_VERSION " ready store=%s runtime=%s",
+		 store_path(d->store), rundir_path(d->rundir));
+	(void)sd_notify(0, "READY=1\nSTATUS=Serving 0 session(s)");
+	return wait_for_end(&l, signal_fd);
+}

@@ -1,0 +1,186 @@
+#include "pagerd/control/metrics.h"
+
+#include <math.h>
+
+#define SECONDS(ns) ((double)(ns) / 1e9)
+
+static const char *state_label(int i)
+{
+	return session_state_name((enum session_state)i);
+}
+
+static const char *end_label(int i)
+{
+	return session_end_name((enum session_end)i);
+}
+
+static const char *class_label(int i)
+{
+	return cache_class_name((enum cache_class)i);
+}
+
+static const char *const quantiles[] = {"0.5", "0.9", "0.99", "0.999"};
+#define QUANTILES (int)(sizeof(quantiles) / sizeof(quantiles[0]))
+
+static const char *quantile_label(int i)
+{
+	return quantiles[i];
+}
+
+static const char *version_label(int i)
+{
+	(void)i;
+	return PAGER_VERSION;
+}
+
+#define GETTER(name, expression)                               \
+	static double get_##name(const struct stats *s, int i) \
+	{                                                      \
+		(void)s;                                       \
+		(void)i;                                       \
+		return (double)(expression);                   \
+	}
+
+GETTER(one, 1)
+GETTER(uptime, SECONDS(s->uptime_ns))
+GETTER(draining, s->sessions.draining)
+GETTER(workers, s->sessions.workers)
+GETTER(state, s->sessions.by_state[i])
+GETTER(ended, s->sessions.ended[i])
+GETTER(counter, s->sessions.counters[i])
+GETTER(blocked, SECONDS(s->sessions.blocked_ns))
+GETTER(outstanding, s->sessions.outstanding)
+GETTER(parked, s->sessions.parked)
+GETTER(stalled, s->sessions.stalled)
+GETTER(oldest, SECONDS(s->sessions.oldest_fault_ns))
+GETTER(latency_sum, SECONDS(s->sessions.latency.sum))
+GETTER(latency_count, s->sessions.latency.count)
+GETTER(cache_bytes, s->cache.bytes)
+GETTER(cache_limit, s->cache.limit)
+GETTER(cache_blocks, s->cache.blocks)
+GETTER(cache_pinned, s->cache.pinned)
+GETTER(cache_hits, s->cache.by_class[i].hits)
+GETTER(cache_misses, s->cache.by_class[i].misses)
+GETTER(cache_waits, s->cache.by_class[i].waits)
+GETTER(cache_inserts, s->cache.inserts)
+GETTER(cache_evictions, s->cache.evictions)
+GETTER(cache_ghosts, s->cache.ghost_hits)
+GETTER(cache_failures, s->cache.failures)
+
+static double get_quantile(const struct stats *s, int i)
+{
+	static const double shares[QUANTILES] = {0.5, 0.9, 0.99, 0.999};
+
+	return SECONDS(hist_percentile(&s->sessions.latency, shares[i]));
+}
+
+#define ONE(name, type, unit, help, get)                      \
+	{                                                     \
+		name, type, unit, help, NULL, 1, NULL, get, 0 \
+	}
+#define EACH(name, type, help, label, samples, get)                            \
+	{                                                                      \
+		name, type, NULL, help, #label, samples, label##_label, get, 0 \
+	}
+
+const struct metric metric_rows[] = {
+	EACH("pagerd_info", "gauge", "the version that runs", version, 1,
+	     get_one),
+	ONE("pagerd_uptime_seconds", "gauge", "seconds", "since the start",
+	    get_uptime),
+	ONE("pagerd_draining", "gauge", NULL, "1: no new sessions",
+	    get_draining),
+	ONE("pagerd_workers", "gauge", NULL, "threads that answer faults",
+	    get_workers),
+	EACH("pagerd_sessions", "gauge", "sessions by their state", state,
+	     SESSION_ENDED, get_state),
+	EACH("pagerd_sessions_ended_total", "counter",
+	     "sessions that are over, by the reason", end, SESSION_END_COUNT,
+	     get_ended),
+#define X(id, text, what)                 \
+	{"pagerd_session_" text "_total", \
+	 "counter",                       \
+	 NULL,                            \
+	 what,                            \
+	 NULL,                            \
+	 1,                               \
+	 NULL,                            \
+	 get_counter,                     \
+	 SESSION_COUNT_##id},
+	SESSION_COUNTERS(X)
+#undef X
+		EACH("pagerd_fault_latency_seconds", "summary",
+		     "from a fault's message to its answer", quantile,
+		     QUANTILES, get_quantile),
+	ONE("pagerd_fault_latency_seconds_sum", NULL, NULL, NULL,
+	    get_latency_sum),
+	ONE("pagerd_fault_latency_seconds_count", NULL, NULL, NULL,
+	    get_latency_count),
+	ONE("pagerd_blocked_seconds_total", "counter", "seconds",
+	    "time with at least one fault outstanding, summed over sessions",
+	    get_blocked),
+	ONE("pagerd_faults_outstanding", "gauge", NULL,
+	    "pages being served now", get_outstanding),
+	ONE("pagerd_faults_parked", "gauge", NULL,
+	    "of these: put off because memory is being given back", get_parked),
+	ONE("pagerd_faults_stalled", "gauge", NULL,
+	    "of these: stalled by policy", get_stalled),
+	ONE("pagerd_oldest_fault_seconds", "gauge", "seconds",
+	    "age of the oldest of them", get_oldest),
+	ONE("pagerd_cache_bytes", "gauge", "bytes",
+	    "the block cache, its bookkeeping counted", get_cache_bytes),
+	ONE("pagerd_cache_limit_bytes", "gauge", "bytes", "its bound",
+	    get_cache_limit),
+	ONE("pagerd_cache_blocks", "gauge", NULL, "blocks in it",
+	    get_cache_blocks),
+	ONE("pagerd_cache_pinned_blocks", "gauge", NULL,
+	    "blocks that a copy reads now", get_cache_pinned),
+	EACH("pagerd_cache_hits_total", "counter", "lookups that hit", class,
+	     CACHE_CLASS_COUNT, get_cache_hits),
+	EACH("pagerd_cache_misses_total", "counter", "lookups that read", class,
+	     CACHE_CLASS_COUNT, get_cache_misses),
+	EACH("pagerd_cache_waits_total", "counter",
+	     "lookups that waited for the read of another", class,
+	     CACHE_CLASS_COUNT, get_cache_waits),
+	ONE("pagerd_cache_inserts_total", "counter", NULL, "blocks put in",
+	    get_cache_inserts),
+	ONE("pagerd_cache_evictions_total", "counter", NULL,
+	    "blocks thrown out", get_cache_evictions),
+	ONE("pagerd_cache_ghost_hits_total", "counter", NULL,
+	    "blocks read again soon after they were thrown out",
+	    get_cache_ghosts),
+	ONE("pagerd_cache_failures_total", "counter", NULL, "reads that failed",
+	    get_cache_failures),
+};
+const size_t metric_count = sizeof(metric_rows) / sizeof(metric_rows[0]);
+
+static void print_value(FILE *out, double value)
+{
+	(void)fprintf(out, value == floor(value) ? " %.0f\n" : " %.9g\n",
+		      value);
+}
+
+static void print_row(FILE *out, const struct metric *m, const struct stats *s)
+{
+	if (m->type)
+		(void)fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name,
+			      m->help, m->name, m->type);
+	if (m->type && m->unit)
+		(void)fprintf(out, "# UNIT %s %s\n", m->name, m->unit);
+	if (!m->label) {
+		(void)fputs(m->name, out);
+		print_value(out, m->value(s, m->index));
+		return;
+	}
+	for (int i = 0; i < m->samples; i++) {
+		(void)fprintf(out, "%s{%s=\"%s\"}", m->name, m->label,
+			      m->label_value(i));
+		print_value(out, m->value(s, i));
+	}
+}
+
+void metrics_print(FILE *out, const struct stats *s)
+{
+	for (size_t i = 0; i < metric_count; i++)
+		print_row(out, &metric_rows[i], s);
+}

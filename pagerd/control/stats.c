@@ -1,0 +1,218 @@
+#include "pagerd/control/stats.h"
+
+#include "fs/base/cleanup.h"
+
+/* A list of stuck sessions that is longer helps nobody. */
+#define STATS_STUCK_MAX 64
+
+static json_int_t us(uint64_t ns)
+{
+	return (json_int_t)(ns / 1000);
+}
+
+static json_t *integer(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / 1e9;
+}
+
+int stats_take(const struct daemon *d, struct stats *ret_stats)
+{
+	int r = registry_totals(d->registry, &ret_stats->sessions);
+
+	if (r < 0)
+		return r;
+	cache_stats(d->cache, &ret_stats->cache);
+	ret_stats->uptime_ns = daemon_now() - d->started_ns;
+	return 0;
+}
+
+static json_t *counters(const uint64_t values[SESSION_COUNTER_COUNT])
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < SESSION_COUNTER_COUNT; i++)
+		(void)json_object_set_new(
+			object, session_counter_name((enum session_counter)i),
+			integer(values[i]));
+	return object;
+}
+
+static json_t *by_state(const uint64_t values[SESSION_STATE_COUNT])
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < SESSION_ENDED; i++)
+		(void)json_object_set_new(
+			object, session_state_name((enum session_state)i),
+			integer(values[i]));
+	return object;
+}
+
+static json_t *ended(const uint64_t values[SESSION_END_COUNT])
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < SESSION_END_COUNT; i++)
+		(void)json_object_set_new(object,
+					  session_end_name((enum session_end)i),
+					  integer(values[i]));
+	return object;
+}
+
+json_t *stats_to_json(const struct stats *s)
+{
+	const struct registry_totals *t = &s->sessions;
+
+	return json_pack(
+		"{s:s, s:f, s:b, s:i, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I,"
+		" s:I, s:I, s:I, s:o}",
+		"version", PAGER_VERSION, "uptime_seconds",
+		seconds(s->uptime_ns), "draining", t->draining, "workers",
+		(int)t->workers, "sessions", (json_int_t)t->sessions,
+		"sessions_by_state", by_state(t->by_state), "sessions_ended",
+		ended(t->ended), "counters", counters(t->counters),
+		"outstanding", (json_int_t)t->outstanding, "parked",
+		(json_int_t)t->parked, "stalled", (json_int_t)t->stalled,
+		"oldest_fault_us", us(t->oldest_fault_ns), "blocked_us",
+		us(t->blocked_ns), "p50_us",
+		us(hist_percentile(&t->latency, 0.5)), "p99_us",
+		us(hist_percentile(&t->latency, 0.99)), "cache",
+		stats_cache(&s->cache));
+}
+
+static json_t *classes(const struct cache_stats *c)
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < CACHE_CLASS_COUNT; i++) {
+		const struct cache_class_stats *k = &c->by_class[i];
+
+		(void)json_object_set_new(
+			object, cache_class_name((enum cache_class)i),
+			json_pack("{s:I, s:I, s:I}", "hits",
+				  (json_int_t)k->hits, "misses",
+				  (json_int_t)k->misses, "waits",
+				  (json_int_t)k->waits));
+	}
+	return object;
+}
+
+json_t *stats_cache(const struct cache_stats *c)
+{
+	uint64_t asked = c->hits + c->misses;
+
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+		" s:f, s:o}",
+		"bytes", (json_int_t)c->bytes, "limit", (json_int_t)c->limit,
+		"blocks", (json_int_t)c->blocks, "capacity",
+		(json_int_t)c->capacity, "pinned", (json_int_t)c->pinned,
+		"hits", (json_int_t)c->hits, "misses", (json_int_t)c->misses,
+		"waits", (json_int_t)c->waits, "inserts",
+		(json_int_t)c->inserts, "evictions", (json_int_t)c->evictions,
+		"ghost_hits", (json_int_t)c->ghost_hits, "failures",
+		(json_int_t)c->failures, "hit_ratio",
+		asked ? (double)c->hits / (double)asked : 0.0, "classes",
+		classes(c));
+}
+
+/* null says "no VMM", or one that cannot be seen from here. */
+static json_t *vmm_pid(pid_t pid)
+{
+	return pid > 0 ? json_integer(pid) : json_null();
+}
+
+static json_t *session_json(const struct session_status *st,
+			    const char *socket_path)
+{
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:i, s:I, s:I, s:I, s:I,"
+		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+		"id", st->id, "snapshot", st->snapshot, "state",
+		session_state_name(st->state), "policy",
+		session_policy_name(st->policy), "lingering", st->lingering,
+		"socket_path", socket_path, "vmm_pid", vmm_pid(st->vmm_pid),
+		"worker", (int)st->worker, "faults",
+		(json_int_t)st->counters[SESSION_COUNT_FAULTS], "pages_present",
+		(json_int_t)st->pages_present, "pages_removed",
+		(json_int_t)st->pages_removed, "pages_poisoned",
+		(json_int_t)st->pages_poisoned, "pages_total",
+		(json_int_t)st->pages_total, "outstanding",
+		(json_int_t)st->outstanding, "parked", (json_int_t)st->parked,
+		"stalled", (json_int_t)st->stalled, "oldest_fault_us",
+		us(st->oldest_fault_ns), "blocked_us", us(st->blocked_ns),
+		"p50_us", us(st->p50_ns), "p99_us", us(st->p99_ns), "counters",
+		counters(st->counters));
+}
+
+json_t *stats_session(struct session *s)
+{
+	struct session_status st;
+
+	session_status(s, &st);
+	return session_json(&st, session_socket_path(s));
+}
+
+json_t *stats_sessions(const struct daemon *d)
+{
+	json_t *list = json_array();
+	struct session **sessions;
+	size_t count;
+
+	if (registry_list(d->registry, &sessions, &count) < 0) {
+		json_decref(list);
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		(void)json_array_append_new(list, stats_session(sessions[i]));
+	registry_list_free(sessions, count);
+	return json_pack("{s:o}", "sessions", list);
+}
+
+/* The sessions whose oldest fault has waited too long. */
+static json_t *stuck(const struct daemon *d, struct session **sessions,
+		     size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++) {
+		struct session_status st;
+
+		session_status(sessions[i], &st);
+		if (st.oldest_fault_ns < d->stuck_after_ns ||
+		    json_array_size(list) == STATS_STUCK_MAX)
+			continue;
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "id", st.id,
+				  "snapshot", st.snapshot, "oldest_fault_us",
+				  us(st.oldest_fault_ns), "outstanding",
+				  (json_int_t)st.outstanding, "parked",
+				  (json_int_t)st.parked, "stalled",
+				  (json_int_t)st.stalled));
+	}
+	return list;
+}
+
+json_t *stats_health(const struct daemon *d)
+{
+	struct session **sessions;
+	json_t *list;
+	size_t count;
+
+	if (registry_list(d->registry, &sessions, &count) < 0)
+		return NULL;
+	list = stuck(d, sessions, count);
+	registry_list_free(sessions, count);
+	return json_pack("{s:s, s:s, s:b, s:I, s:o}", "status",
+			 json_array_size(list) ? "unhealthy" : "ok", "version",
+			 PAGER_VERSION, "draining",
+			 registry_draining(d->registry), "sessions",
+			 (json_int_t)registry_count(d->registry), "stuck",
+			 list);
+}

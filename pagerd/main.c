@@ -1,0 +1,88 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "fs/base/err.h"
+#include "fs/base/log.h"
+#include "pagerd/control/http/server.h"
+#include "pagerd/control/lifecycle.h"
+#include "pagerd/options.h"
+
+enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static int fail(int error, enum exit_code code)
+{
+	(void)fprintf(stderr, "pagerd: %s\n", err_text(error));
+	return (int)code;
+}
+
+/* Each session holds a handful of files, and so does each HTTP client. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn("the limit of open files stays as it was: %s",
+			 strerrordesc_np(errno));
+}
+
+static int serve(struct daemon *daemon)
+{
+	struct server *server;
+	int fd, r;
+
+	fd = rundir_listen(daemon->rundir);
+	if (fd < 0)
+		return fd;
+	r = server_new(daemon, fd, &server);
+	if (r < 0)
+		return r;
+	r = lifecycle_run(daemon);
+	server_free(server);
+	return r;
+}
+
+static int run(const struct options *o)
+{
+	const struct daemon_options options = {
+		.store = o->store,
+		.runtime = o->runtime,
+		.cache_bytes = o->cache_bytes,
+		.workers = o->workers,
+		.max_sessions = o->max_sessions,
+		.stuck_after_ns = o->stuck_after_ns,
+	};
+	struct daemon *daemon;
+	int r;
+
+	log_set_level(o->log_level);
+	raise_file_limit();
+	lifecycle_block_signals();
+	r = daemon_new(&options, &daemon);
+	if (r < 0)
+		return r;
+	r = serve(daemon);
+	daemon_free(daemon);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	int r = options_parse(argc, argv, &options);
+
+	if (r < 0)
+		return fail(r, EXIT_USAGE);
+	if (options.help)
+		options_print_help(stdout);
+	else if (options.version)
+		(void)puts("pagerd " PAGER_VERSION);
+	else
+		r = run(&options);
+	options_release(&options);
+	return r < 0 ? fail(r, EXIT_FAILED) : EXIT_DONE;
+}

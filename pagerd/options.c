@@ -1,0 +1,393 @@
+#include "pagerd/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/cache/cache.h"
+#include "fs/io/text.h"
+#include "pagerd/config.h"
+
+#define CACHE_DEFAULT_MAX    (UINT64_C(1) << 30)
+#define WORKERS_DEFAULT_MAX  8
+#define WORKERS_MAX	     256
+#define SESSIONS_MAX	     4096
+#define STUCK_AFTER_MAX	     86400
+#define OPTIONS_VALUE_ORIGIN (PATH_MAX + 32)
+
+const struct option_row option_rows[OPTION_COUNT] = {
+	[OPTION_STORE] =
+		{"store", "DIR", "PAGERD_STORE", "/var/lib/pagerd",
+		 "/var/lib/pagerd", "the store that snapshots are in",
+		 "The store, as pagerctl init made it. pagerd only reads it."},
+	[OPTION_RUNTIME] =
+		{"runtime", "DIR", "PAGERD_RUNTIME", "/run/pagerd",
+		 "/run/pagerd", "where sockets and page states live",
+		 "Made with mode 0711 if it is not there. It must belong to "
+		 "the user that runs pagerd, and nobody else may write to it. "
+		 "One daemon at a time uses one runtime directory."},
+	[OPTION_CACHE] =
+		{"cache", "BYTES", NULL, NULL,
+		 "an eighth of memory, at most 1G", "bound of the block cache",
+		 "The hard bound of the block cache, its own bookkeeping "
+		 "counted. Takes the suffixes K, M, G and T."},
+	[OPTION_WORKERS] =
+		{"workers", "N", NULL, NULL, "the processors, at most 8",
+		 "threads that answer page faults",
+		 "How many threads answer page faults. A session belongs to "
+		 "one of them."},
+	[OPTION_MAX_SESSIONS] =
+		{"max-sessions", "N", NULL, "1024", "1024",
+		 "sessions at the same time",
+		 "How many sessions there may be at the same time, those that "
+		 "wait for their VM counted. One more is refused."},
+	[OPTION_STUCK_AFTER] =
+		{"stuck-after", "SECONDS", NULL, "5", "5",
+		 "age of a fault that makes health fail",
+		 "A page fault that is not answered for so long makes the "
+		 "daemon's health \"unhealthy\", which names the session."},
+	[OPTION_LOG_LEVEL] =
+		{"log-level", "LEVEL", NULL, "info", "info",
+		 "error, warn, info or debug",
+		 "The least urgent lines that are logged: error, warn, info "
+		 "or debug."},
+	[OPTION_CONFIG] =
+		{"config", "FILE", NULL, NULL, "none",
+		 "read further options from FILE",
+		 "Reads options from FILE, see CONFIGURATION FILE below. What "
+		 "stands on the command line wins."},
+	[OPTION_HELP] = {"help", NULL, NULL, NULL, NULL, "print this and exit",
+			 "Prints the options and exits."},
+	[OPTION_VERSION] = {"version", NULL, NULL, NULL, NULL,
+			    "print the version and exit",
+			    "Prints the version and exits."},
+};
+
+const struct option_signal option_signals[OPTION_SIGNAL_COUNT] = {
+	{"SIGTERM, SIGINT", "end, but only when no VM depends on the daemon",
+	 "New sessions are refused and those without a VM are closed. The "
+	 "daemon then waits until the last VM is gone, logs how many it waits "
+	 "for, and exits 0. No VM is hurt."},
+	{"SIGQUIT", "end now, by each session's policy",
+	 "Every session is closed by its policy, which with the default kills "
+	 "its VM, and the daemon exits 0."},
+};
+
+/* A value as text, and where it stands: "--cache" or "FILE:3: cache". */
+struct value {
+	char *text;
+	char *origin;
+};
+
+struct values {
+	struct value of[OPTION_COUNT];
+};
+
+static void values_release(struct values *v)
+{
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		free(v->of[i].text);
+		free(v->of[i].origin);
+	}
+}
+
+/* The first place that has a value wins; a repeated one in it, the last. */
+static int set_value(struct value *v, const char *text, const char *origin)
+{
+	_cleanup_free_ char *text_copy = strdup(text);
+	_cleanup_free_ char *origin_copy = strdup(origin);
+
+	if (!text_copy || !origin_copy)
+		return -ENOMEM;
+	free(v->text);
+	free(v->origin);
+	*v = (struct value){steal_ptr(text_copy), steal_ptr(origin_copy)};
+	return 0;
+}
+
+static void fill_long_options(struct option *longs)
+{
+	for (int i = 0; i < OPTION_COUNT; i++)
+		longs[i] = (struct option){
+			.name = option_rows[i].name,
+			.has_arg = option_rows[i].argument ? required_argument
+							   : no_argument,
+			.val = i,
+		};
+	longs[OPTION_COUNT] = (struct option){0};
+}
+
+/* A short option stands in optopt, a long one is the argument before optind. */
+static int wrong_argument(int c, char **argv)
+{
+	const char letter[] = {'-', (char)optopt, '\0'};
+	const char *what = isgraph(optopt) ? letter : argv[optind - 1];
+
+	return err_set(-EINVAL,
+		       c == ':' ? "%s: wants a value; see pagerd --help"
+				: "%s: no such option; see pagerd --help",
+		       what);
+}
+
+static int read_arguments(int argc, char **argv, struct values *v)
+{
+	struct option longs[OPTION_COUNT + 1];
+	char origin[64];
+	int c, r;
+
+	fill_long_options(longs);
+	optind = 0; /* glibc: begin anew, also in a second call */
+	while ((c = getopt_long(argc, argv, "+:", longs, NULL)) != -1) {
+		if (c < 0 || c >= OPTION_COUNT)
+			return wrong_argument(c, argv);
+		(void)snprintf(origin, sizeof(origin), "--%s",
+			       option_rows[c].name);
+		r = set_value(&v->of[c], optarg ?: "", origin);
+		if (r < 0)
+			return r;
+	}
+	if (optind < argc)
+		return err_set(-EINVAL,
+			       "%s: pagerd takes options only; see pagerd "
+			       "--help",
+			       argv[optind]);
+	return 0;
+}
+
+static int set_from_file(void *ctx, const char *key, const char *value,
+			 const char *origin)
+{
+	char what[OPTIONS_VALUE_ORIGIN + 64];
+	struct values *v = ctx;
+
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		if (strcmp(key, option_rows[i].name) != 0)
+			continue;
+		if (!option_rows[i].argument || i == OPTION_CONFIG)
+			break;
+		(void)snprintf(what, sizeof(what), "%s: %s", origin, key);
+		return set_value(&v->of[i], value, what);
+	}
+	return err_set(-EINVAL, "%s: %s: no such option in a file", origin,
+		       key);
+}
+
+static int read_file(const char *path, struct values *v)
+{
+	struct values file = {0};
+	int r = config_read(path, set_from_file, &file);
+
+	for (int i = 0; r == 0 && i < OPTION_COUNT; i++)
+		if (!v->of[i].text) {
+			v->of[i] = file.of[i];
+			file.of[i] = (struct value){0};
+		}
+	values_release(&file);
+	return r;
+}
+
+static int fill_in(struct values *v)
+{
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		const struct option_row *row = &option_rows[i];
+		const char *env = row->env ? getenv(row->env) : NULL;
+		int r = 0;
+
+		if (v->of[i].text)
+			continue;
+		if (env && *env)
+			r = set_value(&v->of[i], env, row->env);
+		else if (row->fallback)
+			r = set_value(&v->of[i], row->fallback, row->name);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int parse_number(const struct value *v, uint64_t least, uint64_t most,
+			uint64_t *ret_number)
+{
+	uint64_t number;
+	int r = text_parse_u64(v->text, &number);
+
+	if (r < 0 || number < least || number > most)
+		return err_set(-EINVAL,
+			       "%s: '%s' is no number from %llu to %llu",
+			       v->origin, v->text, (unsigned long long)least,
+			       (unsigned long long)most);
+	*ret_number = number;
+	return 0;
+}
+
+static int parse_count(const struct value *v, unsigned int most,
+		       unsigned int *ret_count)
+{
+	uint64_t count = 0;
+	int r = parse_number(v, 1, most, &count);
+
+	if (r < 0)
+		return r;
+	*ret_count = (unsigned int)count;
+	return 0;
+}
+
+static int parse_cache(const struct value *v, uint64_t *ret_bytes)
+{
+	uint64_t pages, bytes = 0;
+
+	if (!v->text) {
+		pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
+		bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE) / 8;
+		*ret_bytes = bytes < CACHE_DEFAULT_MAX ? bytes
+						       : CACHE_DEFAULT_MAX;
+		return 0;
+	}
+	if (text_parse_size(v->text, &bytes) < 0)
+		return err_set(-EINVAL, "%s: '%s' is no size such as 512M",
+			       v->origin, v->text);
+	if (bytes < CACHE_LIMIT_MIN)
+		return err_set(-EINVAL, "%s: '%s' is less than 1M", v->origin,
+			       v->text);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+static int parse_workers(const struct value *v, unsigned int *ret_workers)
+{
+	long processors;
+
+	if (v->text)
+		return parse_count(v, WORKERS_MAX, ret_workers);
+	processors = sysconf(_SC_NPROCESSORS_ONLN);
+	if (processors < 1)
+		processors = 1;
+	*ret_workers = processors < WORKERS_DEFAULT_MAX
+			       ? (unsigned int)processors
+			       : WORKERS_DEFAULT_MAX;
+	return 0;
+}
+
+static int parse_level(const struct value *v, enum log_level *ret_level)
+{
+	static const char *const names[] = {
+		[LOG_LEVEL_ERROR] = "error",
+		[LOG_LEVEL_WARN] = "warn",
+		[LOG_LEVEL_INFO] = "info",
+		[LOG_LEVEL_DEBUG] = "debug",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(v->text, names[i]) == 0) {
+			*ret_level = (enum log_level)i;
+			return 0;
+		}
+	return err_set(-EINVAL, "%s: '%s' is not error, warn, info or debug",
+		       v->origin, v->text);
+}
+
+static int parse_folder(struct value *v, char **ret_path)
+{
+	if (v->text[0] == '\0')
+		return err_set(-EINVAL, "%s: the path is empty", v->origin);
+	*ret_path = steal_ptr(v->text);
+	return 0;
+}
+
+static int convert(struct values *v, struct options *o)
+{
+	uint64_t seconds = 0;
+	int r;
+
+	if ((r = parse_folder(&v->of[OPTION_STORE], &o->store)) < 0 ||
+	    (r = parse_folder(&v->of[OPTION_RUNTIME], &o->runtime)) < 0 ||
+	    (r = parse_cache(&v->of[OPTION_CACHE], &o->cache_bytes)) < 0 ||
+	    (r = parse_workers(&v->of[OPTION_WORKERS], &o->workers)) < 0 ||
+	    (r = parse_count(&v->of[OPTION_MAX_SESSIONS], SESSIONS_MAX,
+			     &o->max_sessions)) < 0 ||
+	    (r = parse_number(&v->of[OPTION_STUCK_AFTER], 1, STUCK_AFTER_MAX,
+			      &seconds)) < 0 ||
+	    (r = parse_level(&v->of[OPTION_LOG_LEVEL], &o->log_level)) < 0)
+		return r;
+	o->stuck_after_ns = seconds * 1000000000;
+	o->config = steal_ptr(v->of[OPTION_CONFIG].text);
+	return 0;
+}
+
+static int parse_into(int argc, char **argv, struct values *v,
+		      struct options *o)
+{
+	int r = read_arguments(argc, argv, v);
+
+	if (r < 0)
+		return r;
+	o->help = v->of[OPTION_HELP].text;
+	o->version = v->of[OPTION_VERSION].text;
+	if (o->help || o->version)
+		return 0;
+	if (v->of[OPTION_CONFIG].text) {
+		r = read_file(v->of[OPTION_CONFIG].text, v);
+		if (r < 0)
+			return r;
+	}
+	r = fill_in(v);
+	if (r < 0)
+		return r;
+	return convert(v, o);
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options)
+{
+	struct options o = {0};
+	struct values v = {0};
+	int r = parse_into(argc, argv, &v, &o);
+
+	values_release(&v);
+	if (r < 0) {
+		options_release(&o);
+		return r;
+	}
+	*ret_options = o;
+	return 0;
+}
+
+void options_release(struct options *o)
+{
+	free(o->store);
+	free(o->runtime);
+	free(o->config);
+	*o = (struct options){0};
+}
+
+void options_print_help(FILE *out)
+{
+	(void)fputs("Usage: pagerd [OPTION]...\n\n"
+		    "Pages the memory of virtual machines in from snapshots, "
+		    "in the foreground.\n\nOptions:\n",
+		    out);
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		const struct option_row *row = &option_rows[i];
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "--%s%s%s", row->name,
+			       row->argument ? " " : "", row->argument ?: "");
+		(void)fprintf(out, "  %-24s %s\n", name, row->help);
+		if (row->shown)
+			(void)fprintf(out, "  %-24s (default: %s)\n", "",
+				      row->shown);
+	}
+	(void)fputs("\nSignals:\n", out);
+	for (int i = 0; i < OPTION_SIGNAL_COUNT; i++)
+		(void)fprintf(out, "  %-24s %s\n", option_signals[i].name,
+			      option_signals[i].help);
+	(void)fputs("\nThe configuration file has a line \"key = value\" for "
+		    "each option, e.g. cache = 2G.\n"
+		    "See pagerd(8) and pagerctl(1).\n",
+		    out);
+}
