@@ -112,7 +112,7 @@ struct session_options {
 	{                                                            \
 		.handshake_ns = UINT64_C(10000000000),               \
 		.retry_ns = UINT64_C(10000000000),                   \
-		.stall_ns = UINT64_C(2000000000), .faults_max = 512, \
+		.stall_ns = UINT64_C(2000000000), .faults_max = 256, \
 	}
 
 /*

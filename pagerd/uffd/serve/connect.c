@@ -1,0 +1,301 @@
+#include "pagerd/uffd/serve/connect.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/base/log.h"
+#include "pagerd/uffd/connect/peer.h"
+#include "pagerd/uffd/serve/events.h"
+#include "pagerd/uffd/serve/worker.h"
+
+/* A peer that keeps connecting gets no more lines than this in the log. */
+#define REFUSALS_TOLD  32
+#define ACCEPTS_A_TURN 4
+
+/* How often a VM is looked at whose VMM's death nothing tells us. */
+#define PROBE_FIRST UINT64_C(50000000)
+#define PROBE_LATER UINT64_C(5000000000)
+
+static struct worker *worker_of(const struct session *s)
+{
+	return atomic_load(&s->worker);
+}
+
+bool connect_vm_lives(const struct session *s)
+{
+	if (!session_serves(s))
+		return false;
+	for (size_t i = 0; i < s->regions.count; i++) {
+		const struct region *r = &s->regions.all[i];
+		uint64_t last = r->base + r->size - PAGER_PAGE_SIZE;
+		enum uffd_result head = uffd_probe(s->uffd.fd, r->base);
+
+		if (head == UFFD_GONE)
+			return false;
+		if (head == UFFD_DONE ||
+		    uffd_probe(s->uffd.fd, last) == UFFD_DONE)
+			return true;
+	}
+	return false;
+}
+
+static void probe(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	if (connect_vm_lives(s))
+		timer_arm(&worker_of(s)->timers, t, worker_now() + PROBE_LATER,
+			  probe);
+	else
+		worker_end(s, s->end);
+}
+
+/* Nothing will tell of the VMM's end any more: look now and then. */
+static void start_probing(struct session *s)
+{
+	/* A forced close that poisons has the timer, and ends by itself. */
+	if (!s->timer.armed)
+		timer_arm(&worker_of(s)->timers, &s->timer,
+			  worker_now() + PROBE_FIRST, probe);
+}
+
+static void refuse(struct session *s, const struct peer *peer, int error)
+{
+	char excerpt[HANDSHAKE_EXCERPT_MAX];
+
+	if (session_count(s, SESSION_COUNT_REFUSED, 1) > REFUSALS_TOLD)
+		return;
+	log_warn("handshake refused: %s; text '%s' session=%s snapshot=%s "
+		 "pid=%d uid=%u",
+		 err_text(error), handshake_excerpt(&s->handshake, excerpt),
+		 s->id, s->snapshot_name, (int)peer->pid, peer->uid);
+}
+
+/* Back to listening, with nothing left of the peer. */
+static void drop_peer(struct session *s, int error)
+{
+	struct worker *w = worker_of(s);
+	struct peer peer = {.pid = s->shown.vmm_pid, .uid = s->uid};
+
+	refuse(s, &peer, error);
+	worker_unwatch(w, &s->connection);
+	worker_unwatch(w, &s->vmm);
+	handshake_release(&s->handshake);
+	timer_disarm(&w->timers, &s->timer);
+	atomic_store(&s->shown.vmm_pid, 0);
+	session_set_state(s, SESSION_LISTENING);
+}
+
+static void deadline_passed(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	drop_peer(s, err_set(-ETIMEDOUT,
+			     "the deadline of %" PRIu64 " ms has passed: %s",
+			     s->handshake_ns / 1000000,
+			     handshake_lacks(&s->handshake)));
+}
+
+static int check_uffd(struct session *s)
+{
+	int r = uffd_check(s->uffd.fd, &s->features);
+
+	if (r < 0)
+		return r;
+	if (s->features & UFFD_FEATURE_EVENT_FORK)
+		return err_set(-EPROTO, "the userfaultfd follows forks, whose "
+					"memory cannot be served");
+	session_set_state(s, SESSION_SERVING);
+	if (!connect_vm_lives(s))
+		return err_set(-EPROTO, "no region is registered with the "
+					"userfaultfd, or the VMM is gone");
+	return 0;
+}
+
+static int learn_regions(struct session *s)
+{
+	_cleanup_free_ struct region *list = NULL;
+	size_t count;
+	int r;
+
+	r = handshake_parse(s->handshake.body, s->handshake.len, &list, &count);
+	if (r < 0)
+		return r;
+	return regions_init(&s->regions, list, count, s->image_size);
+}
+
+static int begin(struct session *s)
+{
+	struct worker *w = worker_of(s);
+	int r = learn_regions(s);
+
+	if (r < 0)
+		return r;
+	s->uffd.fd = handshake_take_fd(&s->handshake);
+	r = check_uffd(s);
+	if (r == 0)
+		r = worker_watch(w, &s->uffd, EPOLLIN);
+	if (r < 0) {
+		close_quietly(steal_fd(s->uffd.fd));
+		regions_release(&s->regions);
+		return r;
+	}
+	timer_disarm(&w->timers, &s->timer);
+	if (s->vmm.fd < 0)
+		start_probing(s);
+	atomic_store(&s->shown.pages_total, regions_pages(&s->regions));
+	log_info("a VM is served session=%s snapshot=%s vmm=%d regions=%zu "
+		 "pages=%" PRIu64,
+		 s->id, s->snapshot_name, (int)s->shown.vmm_pid,
+		 s->regions.count, regions_pages(&s->regions));
+	handshake_release(&s->handshake);
+	return 0;
+}
+
+static void shake_hands(struct session *s)
+{
+	int r = handshake_receive(&s->handshake, s->connection.fd);
+
+	if (r == -EAGAIN)
+		return;
+	if (r == 0)
+		r = begin(s);
+	if (r < 0) {
+		drop_peer(s, r);
+		return;
+	}
+	/* The VMM touches its memory before its load call returns. */
+	events_ready(&s->uffd, EPOLLIN);
+}
+
+/*
+ * VMMs before Firecracker 1.12 close at once, later ones at their end, and a
+ * client of libpager may live on without its VM.
+ */
+static void hung_up(struct session *s)
+{
+	worker_unwatch(worker_of(s), &s->connection);
+	if (!connect_vm_lives(s))
+		worker_end(s, s->end);
+	else if (s->vmm.fd < 0)
+		start_probing(s);
+}
+
+static void connection_ready(struct watch *watch, uint32_t events)
+{
+	struct session *s = container_of(watch, struct session, connection);
+	char byte;
+	ssize_t n;
+
+	(void)events;
+	if (session_state(s) == SESSION_HANDSHAKE) {
+		shake_hands(s);
+		return;
+	}
+	/* Without room for them, fds that come along are not received. */
+	n = recv(watch->fd, &byte, 1, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		log_warn("the VMM speaks on after its handshake: its "
+			 "connection is closed session=%s vmm=%d",
+			 s->id, (int)s->shown.vmm_pid);
+	hung_up(s);
+}
+
+static void vmm_exited(struct watch *watch, uint32_t events)
+{
+	struct session *s = container_of(watch, struct session, vmm);
+
+	(void)events;
+	/* What it said before it died may have come unnoticed. */
+	if (session_state(s) == SESSION_HANDSHAKE)
+		shake_hands(s);
+	if (session_state(s) == SESSION_HANDSHAKE)
+		drop_peer(s, err_set(-EPROTO, "the peer exited: %s",
+				     handshake_lacks(&s->handshake)));
+	if (!session_serves(s))
+		return;
+	worker_unwatch(worker_of(s), watch);
+	if (connect_vm_lives(s))
+		/* Somebody else has its address space, perhaps not for long. */
+		start_probing(s);
+	else
+		worker_end(s, s->end);
+}
+
+static int take_peer(struct session *s, int fd, struct peer *peer)
+{
+	struct worker *w = worker_of(s);
+	int r;
+
+	s->connection.fd = fd;
+	s->connection.ready = connection_ready;
+	s->vmm.fd = steal_fd(peer->pidfd);
+	s->vmm.ready = vmm_exited;
+	s->end = SESSION_END_VMM_GONE;
+	atomic_store(&s->shown.vmm_pid, peer->pid);
+	session_set_state(s, SESSION_HANDSHAKE);
+	r = worker_watch(w, &s->connection, EPOLLIN | EPOLLRDHUP);
+	if (r == 0 && s->vmm.fd >= 0)
+		r = worker_watch(w, &s->vmm, EPOLLIN);
+	return r;
+}
+
+static int check_peer(const struct session *s, const struct peer *peer)
+{
+	if (session_state(s) != SESSION_LISTENING)
+		return err_set(-EBUSY, "another peer is connected already");
+	if (peer->uid != s->uid && peer->uid != 0)
+		return err_set(-EPERM, "the session is for uid %u", s->uid);
+	return 0;
+}
+
+static void welcome(struct session *s, int accepted)
+{
+	struct peer peer = {.pidfd = -1};
+	_cleanup_close_ int fd = accepted;
+	int r = peer_identify(fd, &peer);
+
+	if (r == 0)
+		r = check_peer(s, &peer);
+	if (r < 0) {
+		close_quietly(peer.pidfd);
+		refuse(s, &peer, r);
+		return;
+	}
+	r = take_peer(s, steal_fd(fd), &peer);
+	if (r < 0) {
+		drop_peer(s, r);
+		return;
+	}
+	timer_arm(&worker_of(s)->timers, &s->timer,
+		  worker_now() + s->handshake_ns, deadline_passed);
+	shake_hands(s);
+}
+
+static void listener_ready(struct watch *watch, uint32_t events)
+{
+	struct session *s = container_of(watch, struct session, listener);
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept4(watch->fd, NULL, NULL,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		welcome(s, fd);
+	}
+}
+
+int connect_start(struct session *s)
+{
+	s->uffd.ready = events_ready;
+	s->listener.ready = listener_ready;
+	return worker_watch(worker_of(s), &s->listener, EPOLLIN);
+}

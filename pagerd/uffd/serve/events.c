@@ -1,0 +1,215 @@
+/*
+ * The kernel hands out page faults before events, even where the REMOVE was
+ * queued first. So a turn reads until there is nothing more (or enough is
+ * read), applies each event as it comes, and only then answers the faults.
+ *
+ * Reading is never held up by a lack of room for faults, because an unread
+ * REMOVE holds up the guest. A fault without room is put back instead: its
+ * address widens a range, and once there is room again that range is woken,
+ * whereupon whoever waits there faults anew and its message comes again.
+ */
+#include "pagerd/uffd/serve/events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/base/log.h"
+#include "pagerd/uffd/serve/policy.h"
+#include "pagerd/uffd/serve/worker.h"
+
+/* In one turn of one session: batches answered, reads a batch. */
+#define ROUNDS	      4
+#define READS_A_ROUND 4
+
+static void put_back(struct session *s, uint64_t address, uint64_t size)
+{
+	struct worker *w = atomic_load(&s->worker);
+
+	session_count(s, SESSION_COUNT_OVERFLOWS, 1);
+	if (list_empty(&s->overflow_node)) {
+		list_append(&w->overflowed, &s->overflow_node);
+		s->overflow_low = address;
+		s->overflow_high = address + size;
+		return;
+	}
+	if (address < s->overflow_low)
+		s->overflow_low = address;
+	if (address + size > s->overflow_high)
+		s->overflow_high = address + size;
+}
+
+void events_wake_overflowed(struct session *s)
+{
+	uint64_t outstanding = atomic_load_explicit(&s->shown.outstanding,
+						    memory_order_relaxed);
+
+	if (outstanding > s->faults_max / 2)
+		return;
+	list_remove(&s->overflow_node);
+	uffd_wake(s->uffd.fd, s->overflow_low,
+		  s->overflow_high - s->overflow_low);
+}
+
+static enum session_counter kind_of(const struct session *s,
+				    const struct fault *f)
+{
+	if (!f->region)
+		return SESSION_COUNT_OUTSIDE;
+	switch (pagestate_get(s->pages, f->page)) {
+	case PAGER_PAGE_ABSENT:
+		return SESSION_COUNT_MISSING;
+	case PAGER_PAGE_REMOVED:
+		return SESSION_COUNT_REMOVED;
+	default:
+		return SESSION_COUNT_SPURIOUS;
+	}
+}
+
+static void take_fault(struct session *s, const struct uffd_msg *m,
+		       struct list_node *fresh, uint64_t now)
+{
+	const uint64_t not_served = UFFD_PAGEFAULT_FLAG_WP |
+				    UFFD_PAGEFAULT_FLAG_MINOR;
+	uint64_t address = m->arg.pagefault.address, size = PAGER_PAGE_SIZE;
+	const struct region *r = regions_find(&s->regions, address);
+	struct fault *f;
+
+	session_count(s, SESSION_COUNT_FAULTS, 1);
+	if (r)
+		size = r->page_size;
+	if (m->arg.pagefault.flags & not_served)
+		r = NULL;
+	address &= ~(size - 1);
+	if (fault_find(s, address)) {
+		session_count(s, SESSION_COUNT_JOINED, 1);
+		return;
+	}
+	f = fault_new(s, address, r, now);
+	if (!f) {
+		put_back(s, address, size);
+		return;
+	}
+	list_append(fresh, &f->wait_node);
+}
+
+static void count_kinds(struct session *s, struct list_node *fresh)
+{
+	list_foreach (n, fresh)
+		session_count(
+			s, kind_of(s, container_of(n, struct fault, wait_node)),
+			1);
+}
+
+static void remove_pages(struct session *s, uint64_t start, uint64_t end)
+{
+	const struct region *r = regions_from(&s->regions, start);
+	const struct region *stop = s->regions.all + s->regions.count;
+
+	session_count(s, SESSION_COUNT_REMOVES, 1);
+	for (; r && r < stop && r->base < end; r++) {
+		uint64_t from = start > r->base ? start : r->base;
+		uint64_t to = r->base + r->size;
+
+		if (to > end)
+			to = end;
+		if ((from | to) & (r->page_size - 1)) {
+			policy_broken(s, err_set(-EPROTO,
+						 "part of a page was given "
+						 "back: the region has not the "
+						 "page size that it says"));
+			return;
+		}
+		pagestate_set(s->pages, region_page(r, from),
+			      (to - from) / PAGER_PAGE_SIZE,
+			      PAGER_PAGE_REMOVED);
+	}
+}
+
+/* True where states have changed. */
+static bool take_event(struct session *s, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_REMOVE:
+	case UFFD_EVENT_UNMAP:
+		remove_pages(s, m->arg.remove.start, m->arg.remove.end);
+		return true;
+	case UFFD_EVENT_REMAP:
+		/*
+		 * Pages that were there have moved along. What was absent will
+		 * fault at addresses in no region: by the policy, loudly.
+		 */
+		log_warn("memory was moved to where it is not known: what was "
+			 "not paged in yet is lost session=%s",
+			 s->id);
+		remove_pages(s, m->arg.remap.from,
+			     m->arg.remap.from + m->arg.remap.len);
+		return true;
+	case UFFD_EVENT_FORK:
+		/* Refused at the handshake; the kernel gave us an fd. */
+		close_quietly((int)m->arg.fork.ufd);
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* Reads one round's messages; the count, or -errno. */
+static int read_round(struct session *s, struct list_node *fresh)
+{
+	struct worker *w = atomic_load(&s->worker);
+	bool changed = false;
+	int total = 0, n;
+
+	for (int i = 0; i < READS_A_ROUND; i++) {
+		uint64_t now;
+
+		n = uffd_read(s->uffd.fd, w->messages, WORKER_MESSAGES);
+		if (n < 0)
+			return n;
+		now = worker_now();
+		for (int k = 0; k < n; k++) {
+			if (w->messages[k].event == UFFD_EVENT_PAGEFAULT)
+				take_fault(s, &w->messages[k], fresh, now);
+			else
+				changed |= take_event(s, &w->messages[k]);
+		}
+		total += n;
+		if (n < WORKER_MESSAGES)
+			break;
+	}
+	if (changed)
+		fault_retry_all(s);
+	return total;
+}
+
+static void answer(struct session *s, struct list_node *fresh)
+{
+	struct list_node *n;
+
+	count_kinds(s, fresh);
+	while ((n = list_pop(fresh)))
+		fault_step(container_of(n, struct fault, wait_node));
+}
+
+void events_ready(struct watch *watch, uint32_t events)
+{
+	struct session *s = container_of(watch, struct session, uffd);
+	struct list_node fresh = LIST_INIT(fresh);
+	int n = 1;
+
+	/* It says so of a blocking descriptor, which its peer can make it. */
+	if (events & EPOLLERR)
+		(void)fcntl(watch->fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < ROUNDS && n > 0 && session_serves(s); i++) {
+		n = read_round(s, &fresh);
+		answer(s, &fresh);
+	}
+	if (n < 0 && session_serves(s))
+		policy_broken(s, err_set(n, "cannot read its userfaultfd: %s",
+					 strerrordesc_np(-n)));
+}

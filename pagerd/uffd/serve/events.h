@@ -1,0 +1,12 @@
+/*
+ * The messages of one userfaultfd: REMOVEs of a batch first, then its faults.
+ */
+#pragma once
+
+#include "pagerd/uffd/session_impl.h"
+
+/* For the watch of session->uffd. */
+void events_ready(struct watch *watch, uint32_t events);
+
+/* Faults that were put back are woken where there is room again. */
+void events_wake_overflowed(struct session *s);
