@@ -15,9 +15,9 @@
  *
  * done() is called from one place, at the end of fetcher_run(), so that a
  * done() that starts the next fetch finds no half-finished work and needs no
- * stack: what cannot be answered at once only joins a list. Whenever a list
- * holds work for the next fetcher_run() that no completion or deadline will
- * announce, the eventfd is written.
+ * stack: what cannot be answered at once only joins a list. Whenever that
+ * happens outside fetcher_run() the eventfd is written, so the owner may ask
+ * for the deadline whenever it likes.
  *
  * What bounds memory: read buffers are FETCH_DEPTH pages, taken when a read
  * is submitted and not before. So many reads are under way at most, which is
@@ -93,6 +93,16 @@ static void kick(struct fetcher *f)
 	(void)eventfd_write(f->event, 1);
 }
 
+/*
+ * Work came up that the owner, being outside fetcher_run(), may not hear of:
+ * it may have asked for the deadline already.
+ */
+static void kick_outside(struct fetcher *f)
+{
+	if (!f->running)
+		kick(f);
+}
+
 static bool is_background(const struct fetch *ft)
 {
 	return !class_rule(ft->class)->urgent;
@@ -112,6 +122,7 @@ static void finish(struct fetch *ft, int error)
 		f->background--;
 	ft->filling = false;
 	list_append(&f->finished, &ft->node);
+	kick_outside(f);
 }
 
 /* Gives back what a try took, whether it went well or not. */
@@ -137,6 +148,7 @@ static void pause_until(struct fetch *ft, enum fetch_state state, uint64_t at)
 	ft->state = state;
 	ft->retry_at = at;
 	list_insert(after, &ft->node);
+	kick_outside(ft->fetcher);
 }
 
 /* The codes that mean "later" to a waiter must not come as a result. */
@@ -426,13 +438,13 @@ static void submit_ring(struct fetcher *f)
 {
 	int r = io_uring_submit(&f->ring);
 
-	f->submit_at = UINT64_MAX;
-	if (r == -EAGAIN || r == -EBUSY || r == -EINTR || r == -ENOMEM)
-		f->submit_at = now_ns() + SUBMIT_PAUSE;
-	else if (r < 0)
+	if (r < 0 && r != -EAGAIN && r != -EBUSY && r != -EINTR && r != -ENOMEM)
 		ring_is_broken(r);
-	else if (io_uring_sq_ready(&f->ring))
+	f->submit_at = UINT64_MAX;
+	if (io_uring_sq_ready(&f->ring)) {
 		f->submit_at = now_ns() + SUBMIT_PAUSE;
+		kick_outside(f);
+	}
 }
 
 void fetcher_submit(struct fetcher *f)
@@ -445,8 +457,6 @@ void fetcher_submit(struct fetcher *f)
 	}
 	if (io_uring_sq_ready(&f->ring))
 		submit_ring(f);
-	if (!f->running && !list_empty(&f->finished))
-		kick(f);
 }
 
 void fetcher_run(struct fetcher *f)
@@ -485,8 +495,6 @@ int fetch_start(struct fetcher *fetcher, struct fetch *ft)
 	if (ask(ft))
 		return 0;
 	fetcher->pending++;
-	if (!fetcher->running && !list_empty(&fetcher->finished))
-		kick(fetcher);
 	return -EINPROGRESS;
 }
 
