@@ -1,0 +1,29 @@
+/*
+ * A pagerd of the benchmark's own: a store with one snapshot, "image", and a
+ * daemon on a private runtime folder, both below one folder.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "tests/bench/bench.h"
+
+struct served;
+struct served_memory;
+
+/* Makes the store and publishes `image` into it. */
+int served_publish(const char *folder, const char *image);
+
+/* Starts pagerd with a cache of that many bytes and waits until it answers. */
+int served_start(const struct bench_options *options, const char *folder,
+		 uint64_t cache_bytes, struct served **ret_served);
+void served_stop(struct served *s); /* accepts NULL */
+
+/* A new session on the snapshot, mapped into this process. */
+int served_map(struct served *s, uint64_t size,
+	       struct served_memory **ret_memory);
+uint8_t *served_data(const struct served_memory *m);
+void served_unmap(struct served_memory *m); /* accepts NULL */
+
+/* Drops the packs below `folder` from the page cache. */
+int served_chill(const char *folder);
