@@ -7,6 +7,7 @@ was served and stored with what there is. Everything lives in one temporary
 folder, which is removed at the end, however it ends.
 """
 import argparse
+import concurrent.futures
 import json
 import pathlib
 import secrets
@@ -95,7 +96,7 @@ class Story:
             guest.ask(f"set {token}")
             state = guest.ask("state", timeout=60)
             self.tell(f"   it filled {FILL_MIB} MiB and remembers "
-                      f"'{token}'; its answer {state}")
+                      f"'{token}'; {said(state)}")
             guest.snapshot(str(self.vmstate))
         self.facts["before"] = state
 
@@ -114,48 +115,60 @@ class Story:
                   f"{found['seconds']:.2f} s")
 
     def restore(self):
-        """Both clones at once; their first answers are timed."""
-        environment = self.programs.shim_environment(self.memory, "demo")
+        """Both clones at once; the time to each one's first answer."""
         self.tell(f"3. {CLONES} clones are restored at once, their memory "
                   "paged in by pagerd:")
         self.tell(f"   LD_PRELOAD={self.programs.shim.name} "
                   "PAGER_MAP=FILE=demo qemu-system-x86_64 ...")
-        clones, begin = [], time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(CLONES) as threads:
+            begin = time.monotonic()
+            started = [threads.submit(self.clone, number, begin)
+                       for number in range(CLONES)]
+            concurrent.futures.wait(started)
+        clones = [f.result()[0] for f in started if not f.exception()]
         try:
-            for number in range(CLONES):
-                clones.append(Guest.restore(
-                    str(self.folder / f"clone{number}"), str(self.memory),
-                    str(self.vmstate), env=environment))
-            self.answers(clones, begin)
+            self.facts["clones"] = [f.result()[1] for f in started]
+            self.answers(clones)
             self.sessions()
         finally:
             for clone in clones:
                 clone.quit()
 
-    def answers(self, clones, begin):
-        self.facts["clones"] = []
-        for number, clone in enumerate(clones):
+    def clone(self, number, begin):
+        """One clone, restored; the guest and what is known of it."""
+        clone = Guest.restore(
+            str(self.folder / f"clone{number}"), str(self.memory),
+            str(self.vmstate), run=True, env=self.programs.shim_environment(
+                self.memory, "demo"))
+        try:
             clone.ask("ping")
-            first = time.monotonic() - begin
+        except BaseException:
+            clone.kill()
+            raise
+        return clone, {"first_answer_seconds": time.monotonic() - begin}
+
+    def answers(self, clones):
+        """Each goes its own way: clone n is asked n + 1 times."""
+        for number, clone in enumerate(clones):
             for _ in range(number + 1):
                 state = clone.ask("state", timeout=60)
-            self.facts["clones"].append(
-                {"first_answer_seconds": first, "state": state})
-            self.tell(f"   clone {number}: first answer after {first:.2f} s: "
-                      f"{state}")
+            known = self.facts["clones"][number]
+            known["state"] = state
+            self.tell(f"   clone {number}: first answer after "
+                      f"{known['first_answer_seconds']:.2f} s; {said(state)}")
 
     def sessions(self):
-        listed = self.programs.ctl("session", "list")
-        shown = [self.programs.ctl("session", "show", entry["id"])
-                 for entry in listed]
-        cache = self.programs.ctl("stats").get("cache", {})
-        self.facts["sessions"], self.facts["cache"] = shown, cache
+        ctl = self.programs.ctl
+        shown = [ctl("session", "show", entry["id"])
+                 for entry in ctl("session", "list")]
+        self.facts["sessions"] = shown
+        self.facts["cache"] = ctl("stats")["cache"]
         image = self.facts["image_bytes"]
         for number, one in enumerate(shown):
-            served = one["pages_copied"] * PAGE
+            served = one["counters"]["pages_copied"] * PAGE
             self.tell(f"   session {number}: {one['faults']} faults, "
-                      f"{mib(served)} served of {mib(image)}, p50 "
-                      f"{one['p50_us']} us, p99 {one['p99_us']} us")
+                      f"{mib(served)} served of an image of {mib(image)}, "
+                      f"p50 {one['p50_us']} us, p99 {one['p99_us']} us")
 
     def check(self):
         """What a person would want to be sure of."""
@@ -182,6 +195,14 @@ class Story:
             except subprocess.TimeoutExpired:
                 daemon.kill()
         self.check()
+
+
+def said(state):
+    """A guest's own answer, for people."""
+    good = state["checksum"] == state["expected"]
+    return (f"it says token {state['token']}, call {state['count']}, "
+            f"checksum of its memory {state['checksum']} "
+            f"({'right' if good else 'WRONG'})")
 
 
 def mib(count):
