@@ -29,20 +29,31 @@ int api_open(const char *runtime, struct http **ret_http)
 	return http_new(socket, ret_http);
 }
 
+/* The daemon's words for what a status alone does not tell apart. */
+static const struct {
+	const char *code;
+	int error;
+} codes[] = {
+	{"exists", -ENOTUNIQ},
+	{"in_use", -EBUSY},
+	{"draining", -ESHUTDOWN},
+	{"damaged", -EBADMSG},
+};
+
 static int status_error(long status)
 {
 	switch (status) {
 	case 400:
 	case 413:
-	case 422:
 		return -EINVAL;
 	case 403:
 		return -EACCES;
 	case 404:
 		return -ENOENT;
 	case 409:
-	case 503:
 		return -EBUSY;
+	case 503:
+		return -EAGAIN;
 	case 504:
 		return -ETIMEDOUT;
 	default:
@@ -55,8 +66,12 @@ static int refusal(const struct http_reply *reply, const json_t *json)
 	const json_t *error = json_object_get(json, "error");
 	const char *message =
 		json_string_value(json_object_get(error, "message"));
+	const char *code = json_string_value(json_object_get(error, "code"));
 	int r = status_error(reply->status);
 
+	for (size_t i = 0; code && i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strcmp(code, codes[i].code) == 0)
+			r = codes[i].error;
 	if (message)
 		return err_set(r, "%s", message);
 	return err_set(r, "the daemon answers with status %ld and no reason",

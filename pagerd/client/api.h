@@ -17,9 +17,11 @@ int api_open(const char *runtime, struct http **ret_http);
 /*
  * One call: `body` is borrowed and may be NULL; *ret_reply is a new
  * reference, NULL for 204, and may be asked for with NULL. A status from 400
- * gives the daemon's message as the error's line, and as code -ENOENT (404),
- * -EBUSY (409, 503), -EINVAL (400, 413, 422), -EACCES (403), -ETIMEDOUT (504)
- * or -EIO. -EPROTO: an answer that is no JSON. Else as http_request().
+ * gives the daemon's message as the error's line. Its error code decides:
+ * -ENOTUNIQ exists, -EBUSY in_use, -ESHUTDOWN draining, -EBADMSG damaged; else
+ * its status: -EINVAL (400, 413), -EACCES (403), -ENOENT (404), -EBUSY (409),
+ * -EAGAIN (503), -ETIMEDOUT (504) or -EIO. -EPROTO: an answer that is no JSON.
+ * Else as http_request().
  */
 int api_call(struct http *h, const char *method, const char *path,
 	     const json_t *body, json_t **ret_reply);

@@ -1,0 +1,213 @@
+#include "pagerd/ctl/cli/command.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "pagerd/ctl/run/service.h"
+#include "pagerd/ctl/run/sessions.h"
+#include "pagerd/ctl/run/snapshots.h"
+
+const struct command_option command_globals[] = {
+	{OPTION_STORE, "store", VALUE_FOLDER, "DIR", false, false,
+	 "the store that snapshots are in",
+	 "The store. Default: $PAGERD_STORE, else /var/lib/pagerd."},
+	{OPTION_RUNTIME, "runtime", VALUE_FOLDER, "DIR", false, false,
+	 "the daemon's runtime directory",
+	 "Where the daemon's control socket is. Default: $PAGERD_RUNTIME, else "
+	 "/run/pagerd."},
+	{OPTION_JSON, "json", VALUE_NONE, NULL, false, false,
+	 "print one JSON document",
+	 "Prints one JSON document on stdout in place of text. When the "
+	 "command fails, the line on stderr is the same, and a command that "
+	 "did nothing prints no document."},
+	{OPTION_QUIET, "quiet", VALUE_NONE, NULL, false, false,
+	 "no progress, no summaries; lists: names only",
+	 "No progress bar, and no summary of what was done. Lists are names "
+	 "only, one a line."},
+	{OPTION_HELP, "help", VALUE_NONE, NULL, false, false,
+	 "print this, or a command's help, and exit",
+	 "Prints the commands, or a command's options, and exits."},
+	{OPTION_VERSION, "version", VALUE_NONE, NULL, false, false,
+	 "print the version and exit", "Prints the version and exits."},
+	{.name = NULL},
+};
+
+static const struct command_option no_options[] = {{.name = NULL}};
+
+static const struct command_option publish_options[] = {
+	{OPTION_MEMORY, "memory", VALUE_FILE, "FILE", true, false,
+	 "the guest's memory; - reads a pipe",
+	 "The file of the guest's memory. Its size need not be a multiple of "
+	 "4 KiB and is kept. - reads standard input to its end."},
+	{OPTION_VMSTATE, "vmstate", VALUE_FILE, "FILE", false, false,
+	 "the VMM's state file",
+	 "The state that the VMM saved beside the memory."},
+	{OPTION_ATTACH, "attach", VALUE_FILE_PAIR, "KEY=FILE", false, true,
+	 "keep a further file under KEY",
+	 "Keeps a further file, for example a VM's configuration, under KEY."},
+	{OPTION_BASE, "base", VALUE_SNAPSHOT, "NAME", false, false,
+	 "note NAME as the parent",
+	 "Notes that the new snapshot descends from NAME. Blocks are shared "
+	 "with every snapshot of the store in any case."},
+	{OPTION_CODEC, "codec", VALUE_WORD, "zstd|lz4|none", false, false,
+	 "compression of new blocks (default: zstd)",
+	 "How new blocks are compressed. zstd is the smallest, lz4 is faster "
+	 "to read, none is for data that is compressed already. A block that "
+	 "does not shrink is stored as it is. Default: zstd."},
+	{OPTION_LABEL, "label", VALUE_PAIR, "K=V", false, true,
+	 "note V under K", "Notes a text V under K, for people and programs."},
+	{OPTION_THREADS, "threads", VALUE_NUMBER, "N", false, false,
+	 "threads that hash and compress",
+	 "How many threads hash and compress. Default: as many as there are "
+	 "processors, at most 8."},
+	{.name = NULL},
+};
+
+static const struct command_option export_options[] = {
+	{OPTION_MEMORY, "memory", VALUE_FILE, "FILE", false, false,
+	 "write the guest's memory; - is stdout",
+	 "Writes the memory to FILE. - writes it to standard output, zeros "
+	 "included."},
+	{OPTION_VMSTATE, "vmstate", VALUE_FILE, "FILE", false, false,
+	 "write the VMM's state file",
+	 "Writes the state that was published with --vmstate to FILE."},
+	{.name = NULL},
+};
+
+static const struct command_option create_options[] = {
+	{OPTION_ID, "id", VALUE_SESSION, "ID", false, false,
+	 "the session's id (default: a random one)",
+	 "The session's id: 1 to 64 of A-Z a-z 0-9 . _ -, the first no dot. "
+	 "Default: 16 random hex digits."},
+	{OPTION_POLICY, "policy", VALUE_WORD, "kill|poison|stall", false, false,
+	 "when a page cannot be had (default: kill)",
+	 "What happens to the VM when a page cannot be had after retries: kill "
+	 "ends the VMM, poison gives SIGBUS to whoever touches that page, "
+	 "stall tries again for ever. A VM never gets a wrong page. Default: "
+	 "kill."},
+	{OPTION_UID, "uid", VALUE_NUMBER, "U", false, false,
+	 "the user that may connect, beside root",
+	 "Gives the session's socket to user U, whose VMM may then connect."},
+	{OPTION_GID, "gid", VALUE_NUMBER, "G", false, false,
+	 "the group of the socket", "Gives the socket to group G."},
+	{.name = NULL},
+};
+
+const struct command commands[] = {
+	{"init", "", VALUE_NONE, 0, 0, no_options, "make an empty store",
+	 "Makes an empty store. Its folder must be empty or not there yet, and "
+	 "is for its owner alone: snapshots hold all of a guest's secrets.",
+	 snapshots_init},
+	{"publish", "NAME", VALUE_NAME, 1, 1, publish_options,
+	 "put a guest's memory into the store",
+	 "Puts a guest's memory into the store under NAME. Zero pages and "
+	 "holes take no space, and nor does what any other snapshot has "
+	 "already.\n\n"
+	 "A publish is done wholly or not at all: when it fails, is "
+	 "interrupted or the machine dies, there is no snapshot NAME.",
+	 snapshots_publish},
+	{"list", "", VALUE_NONE, 0, 0, no_options, "list the snapshots",
+	 "Lists the snapshots of the store by name.", snapshots_list},
+	{"show", "NAME", VALUE_SNAPSHOT, 1, 1, no_options,
+	 "show what a snapshot is and holds",
+	 "Shows a snapshot's size, digest, files, labels and counts.",
+	 snapshots_show},
+	{"export", "NAME", VALUE_SNAPSHOT, 1, 1, export_options,
+	 "write a snapshot's files, byte for byte",
+	 "Writes files of a snapshot, byte for byte as they were published and "
+	 "with holes where they are zero. At least one of the options is "
+	 "needed. Each block is checked. A file appears when it is complete, "
+	 "in place of what was there before.",
+	 snapshots_export},
+	{"rm", "NAME...", VALUE_SNAPSHOT, 1, UINT_MAX, no_options,
+	 "remove snapshots",
+	 "Removes snapshots. One that a session, a mount or an export reads is "
+	 "refused. All names are tried; the exit status is that of the first "
+	 "failure.",
+	 snapshots_rm},
+	{"session create", "NAME", VALUE_SNAPSHOT, 1, 1, create_options,
+	 "begin to serve a snapshot to one VM",
+	 "Makes a session for one VM that is to be restored from snapshot "
+	 "NAME, and prints the socket that its VMM is to connect to.",
+	 sessions_create},
+	{"session list", "", VALUE_NONE, 0, 0, no_options, "list the sessions",
+	 "Lists the sessions of the daemon.", sessions_list},
+	{"session show", "ID", VALUE_SESSION, 1, 1, no_options,
+	 "show a session's state and figures",
+	 "Shows a session's state, its pages, its faults and their latencies.",
+	 sessions_show},
+	{"session close", "ID", VALUE_SESSION, 1, 1, no_options,
+	 "end a session that no live VM depends on",
+	 "Ends a session. It is refused while a live VM depends on the "
+	 "session.",
+	 sessions_close},
+	{"health", "", VALUE_NONE, 0, 0, no_options,
+	 "ask the daemon whether it is well",
+	 "Prints the daemon's health; the exit status is 0 when it is well.",
+	 service_health},
+	{"stats", "", VALUE_NONE, 0, 0, no_options,
+	 "print the daemon's figures",
+	 "Prints the daemon's figures: sessions, faults, latencies, cache.",
+	 service_stats},
+	{.name = NULL},
+};
+
+const struct command_status command_statuses[COMMAND_STATUS_COUNT] = {
+	{STATUS_DONE, "done"},
+	{STATUS_FAILED, "failed"},
+	{STATUS_USAGE, "wrong usage; nothing was done"},
+	{STATUS_NOT_FOUND, "not found"},
+	{STATUS_IN_USE, "refused because it is in use"},
+	{STATUS_DAMAGED, "damaged data found"},
+};
+
+static bool is_named(const struct command *c, const char *first,
+		     const char *second)
+{
+	size_t length = strlen(first);
+
+	if (strncmp(c->name, first, length) != 0)
+		return false;
+	if (!second)
+		return c->name[length] == '\0';
+	return c->name[length] == ' ' &&
+	       strcmp(c->name + length + 1, second) == 0;
+}
+
+const struct command *command_find(const char *first, const char *second)
+{
+	for (const struct command *c = commands; c->name; c++)
+		if (is_named(c, first, second))
+			return c;
+	return NULL;
+}
+
+bool command_is_group(const char *word)
+{
+	size_t length = strlen(word);
+
+	for (const struct command *c = commands; c->name; c++)
+		if (strncmp(c->name, word, length) == 0 &&
+		    c->name[length] == ' ')
+			return true;
+	return false;
+}
+
+static const struct command_option *find_in(const struct command_option *list,
+					    const char *name)
+{
+	for (; list->name; list++)
+		if (strcmp(list->name, name) == 0)
+			return list;
+	return NULL;
+}
+
+const struct command_option *command_option_find(const struct command *c,
+						 const char *name)
+{
+	const struct command_option *o = NULL;
+
+	if (c)
+		o = find_in(c->options, name);
+	return o ?: find_in(command_globals, name);
+}

@@ -1,0 +1,162 @@
+#include "pagerd/ctl/run/sessions.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "pagerd/client/http.h"
+#include "pagerd/ctl/run/service.h"
+#include "pagerd/ctl/term/output.h"
+#include "pagerd/ctl/term/table.h"
+
+DEFINE_CLEANUP(json, json_t *, json_decref)
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key)) ?: "-";
+}
+
+/* "17", or "-" where there is no such number. */
+static const char *number_of(const json_t *object, const char *key,
+			     char buf[24])
+{
+	const json_t *value = json_object_get(object, key);
+
+	if (!json_is_integer(value))
+		return "-";
+	(void)snprintf(buf, 24, "%lld", (long long)json_integer_value(value));
+	return buf;
+}
+
+static int set_number(json_t *body, const struct invocation *inv,
+		      enum option_id id, const char *key)
+{
+	if (parse_count(inv, id) == 0)
+		return 0;
+	return json_object_set_new(
+		body, key, json_integer((json_int_t)parse_number(inv, id, 0)));
+}
+
+static json_t *create_body(const struct invocation *inv)
+{
+	json_t *body cleanup(cleanup_json) =
+		json_pack("{s:s, s:s*, s:s*}", "snapshot", inv->operands[0],
+			  "id", parse_value(inv, OPTION_ID), "policy",
+			  parse_value(inv, OPTION_POLICY));
+
+	if (!body || set_number(body, inv, OPTION_UID, "uid") < 0 ||
+	    set_number(body, inv, OPTION_GID, "gid") < 0)
+		return NULL;
+	return steal_ptr(body);
+}
+
+int sessions_create(const struct invocation *inv)
+{
+	json_t *body cleanup(cleanup_json) = create_body(inv);
+	json_t *reply cleanup(cleanup_json) = NULL;
+	int r;
+
+	if (!body)
+		return output_error("session create",
+				    err_set(-EINVAL, "the id is not UTF-8"));
+	r = service_call(inv, "POST", "/v1/sessions", body, &reply);
+	if (r < 0)
+		return output_error("session create", r);
+	if (inv->json)
+		return output_json(inv, steal_ptr(reply));
+	output_line("%s", text_of(reply, "socket_path"));
+	return STATUS_DONE;
+}
+
+static int add_session(struct table *t, const json_t *s)
+{
+	char pid[24], present[24], total[24], faults[24], pages[56];
+
+	(void)snprintf(pages, sizeof(pages), "%s/%s",
+		       number_of(s, "pages_present", present),
+		       number_of(s, "pages_total", total));
+	return table_add(t, text_of(s, "id"), text_of(s, "snapshot"),
+			 text_of(s, "state"), number_of(s, "vmm_pid", pid),
+			 pages, number_of(s, "faults", faults));
+}
+
+static int print_list(const json_t *sessions)
+{
+	struct table *t cleanup(cleanup_table) = table_new(6, 0x38);
+	const json_t *s;
+	size_t i;
+	int r = t ? table_add(t, "ID", "SNAPSHOT", "STATE", "PID", "PRESENT",
+			      "FAULTS")
+		  : -ENOMEM;
+
+	json_array_foreach(sessions, i, s)
+	{
+		if (r == 0)
+			r = add_session(t, s);
+	}
+	if (r < 0)
+		return output_error("session list", r);
+	table_print(t, stdout);
+	return STATUS_DONE;
+}
+
+int sessions_list(const struct invocation *inv)
+{
+	json_t *reply cleanup(cleanup_json) = NULL;
+	const json_t *sessions, *s;
+	size_t i;
+	int r = service_call(inv, "GET", "/v1/sessions", NULL, &reply);
+
+	if (r < 0)
+		return output_error("session list", r);
+	sessions = json_object_get(reply, "sessions");
+	if (!json_is_array(sessions))
+		return output_error("session list",
+				    err_set(-EPROTO, "the daemon's answer has "
+						     "no list of sessions"));
+	if (inv->json)
+		return output_json(inv, json_deep_copy(sessions));
+	if (!inv->quiet)
+		return print_list(sessions);
+	json_array_foreach(sessions, i, s) output_line("%s", text_of(s, "id"));
+	return STATUS_DONE;
+}
+
+static int call_by_id(const struct invocation *inv, const char *method,
+		      json_t **ret_reply)
+{
+	_cleanup_free_ char *path =
+		http_path("/v1/sessions/", inv->operands[0]);
+
+	return path ? service_call(inv, method, path, NULL, ret_reply)
+		    : -ENOMEM;
+}
+
+int sessions_show(const struct invocation *inv)
+{
+	json_t *reply cleanup(cleanup_json) = NULL;
+	int r = call_by_id(inv, "GET", &reply);
+
+	if (r < 0)
+		return output_error("session show", r);
+	return inv->json ? output_json(inv, steal_ptr(reply))
+			 : output_fields(inv, reply);
+}
+
+int sessions_close(const struct invocation *inv)
+{
+	json_t *reply cleanup(cleanup_json) = NULL;
+	int r = call_by_id(inv, "DELETE", &reply);
+	const char *state = reply ? text_of(reply, "state") : "ended";
+
+	if (r < 0)
+		return output_error("session close", r);
+	if (inv->json)
+		return output_json(inv,
+				   json_pack("{s:s, s:s}", "id",
+					     inv->operands[0], "state", state));
+	if (reply && !inv->quiet)
+		output_line("%s: %s", inv->operands[0], state);
+	return STATUS_DONE;
+}

@@ -1,0 +1,176 @@
+#include "pagerd/ctl/run/snapshots.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/io/text.h"
+#include "fs/store/snapshot/snapshot.h"
+#include "fs/store/store.h"
+#include "pagerd/ctl/term/output.h"
+#include "pagerd/ctl/term/table.h"
+
+DEFINE_CLEANUP(store, struct store *, store_unref)
+DEFINE_CLEANUP(json, json_t *, json_decref)
+
+int snapshots_init(const struct invocation *inv)
+{
+	struct store_init_options options = {.secret = NULL};
+	int r = store_init(inv->store, &options);
+
+	if (r < 0)
+		return output_error("init", r);
+	if (inv->json)
+		return output_json(inv,
+				   json_pack("{s:s}", "store", inv->store));
+	if (!inv->quiet)
+		output_line("made an empty store in %s", inv->store);
+	return STATUS_DONE;
+}
+
+/* A snapshot whose manifest cannot be read is told, and the others listed. */
+static int open_listed(const struct invocation *inv, struct store *s,
+		       const char *name, struct snapshot **ret_snapshot)
+{
+	int r = snapshot_open(s, name, ret_snapshot);
+
+	/* Removed since the names were read. */
+	if (r == -ENOENT)
+		return STATUS_NOT_FOUND;
+	return r < 0 ? output_error(inv->command->name, r) : STATUS_DONE;
+}
+
+static void print_time(uint64_t created_ns, char buf[32])
+{
+	time_t seconds = (time_t)(created_ns / 1000000000);
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm) ||
+	    strftime(buf, 32, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		(void)snprintf(buf, 32, "-");
+}
+
+static int add_row(struct table *t, const struct snapshot *snap)
+{
+	const struct manifest *m = snapshot_manifest(snap);
+	uint64_t pages = m->image.pages - m->image.zero_pages;
+	char size[TEXT_SIZE_MAX], non_zero[TEXT_SIZE_MAX], created[32];
+
+	print_time(m->created, created);
+	return table_add(t, snapshot_name(snap), text_size(m->image.size, size),
+			 text_size(pages * PAGER_PAGE_SIZE, non_zero), created,
+			 m->parent ?: "-");
+}
+
+/* One snapshot in the form that was asked for. */
+static int list_one(const struct invocation *inv, const struct snapshot *snap,
+		    struct table *t, json_t *array)
+{
+	int r = 0;
+
+	if (inv->json)
+		r = json_array_append_new(
+			array, manifest_to_json(snapshot_manifest(snap),
+						snapshot_name(snap)));
+	else if (inv->quiet)
+		output_line("%s", snapshot_name(snap));
+	else
+		r = add_row(t, snap);
+	return r < 0 ? output_error("list", -ENOMEM) : STATUS_DONE;
+}
+
+static int list_names(const struct invocation *inv, struct store *s,
+		      char **names, size_t count)
+{
+	struct table *t cleanup(cleanup_table) = table_new(5, 0x6);
+	json_t *array cleanup(cleanup_json) = json_array();
+	int status = STATUS_DONE;
+
+	if (!t || !array ||
+	    table_add(t, "NAME", "SIZE", "NON-ZERO", "CREATED", "PARENT") < 0)
+		return output_error("list", -ENOMEM);
+	for (size_t i = 0; i < count; i++) {
+		struct snapshot *snap cleanup(cleanup_snapshot) = NULL;
+		int one = open_listed(inv, s, names[i], &snap);
+
+		if (one == STATUS_NOT_FOUND)
+			continue;
+		if (one == STATUS_DONE)
+			one = list_one(inv, snap, t, array);
+		if (status == STATUS_DONE)
+			status = one;
+	}
+	if (inv->json)
+		(void)output_json(inv, steal_ptr(array));
+	else if (!inv->quiet)
+		table_print(t, stdout);
+	return status;
+}
+
+int snapshots_list(const struct invocation *inv)
+{
+	struct store *s cleanup(cleanup_store) = NULL;
+	char **names;
+	size_t count;
+	int r = store_open(inv->store, STORE_READ, &s), status;
+
+	if (r == 0)
+		r = snapshot_list(s, &names, &count);
+	if (r < 0)
+		return output_error("list", r);
+	status = list_names(inv, s, names, count);
+	snapshot_names_free(names, count);
+	return status;
+}
+
+int snapshots_show(const struct invocation *inv)
+{
+	struct store *s cleanup(cleanup_store) = NULL;
+	struct snapshot *snap cleanup(cleanup_snapshot) = NULL;
+	json_t *document cleanup(cleanup_json) = NULL;
+	int r = store_open(inv->store, STORE_READ, &s);
+
+	if (r == 0)
+		r = snapshot_open(s, inv->operands[0], &snap);
+	if (r < 0)
+		return output_error("show", r);
+	document =
+		manifest_to_json(snapshot_manifest(snap), snapshot_name(snap));
+	if (inv->json)
+		return output_json(inv, steal_ptr(document));
+	return document ? output_fields(inv, document)
+			: output_error("show", -ENOMEM);
+}
+
+static json_t *removed_document(json_t *removed)
+{
+	return json_pack("{s:O}", "removed", removed);
+}
+
+int snapshots_rm(const struct invocation *inv)
+{
+	struct store *s cleanup(cleanup_store) = NULL;
+	json_t *removed cleanup(cleanup_json) = json_array();
+	int r = store_open(inv->store, STORE_WRITE, &s), status = STATUS_DONE;
+
+	if (r < 0)
+		return output_error("rm", r);
+	for (unsigned int i = 0; i < inv->operand_count; i++) {
+		int one = STATUS_DONE;
+
+		err_clear();
+		r = snapshot_remove(s, inv->operands[i]);
+		if (r < 0)
+			one = output_error(inv->operands[i], r);
+		else
+			(void)json_array_append_new(
+				removed, json_string(inv->operands[i]));
+		if (status == STATUS_DONE)
+			status = one;
+	}
+	if (inv->json)
+		(void)output_json(inv, removed_document(removed));
+	return status;
+}
