@@ -9,6 +9,10 @@ import sys
 
 TOP = pathlib.Path(sys.argv[1])
 FLAGS = ["-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", "-x", "c"]
+# Those that put their headers into a folder of their own.
+LIBRARIES = subprocess.run(
+    ["pkg-config", "--cflags", "fuse3"], check=True, text=True,
+    stdout=subprocess.PIPE).stdout.split()
 
 
 def headers():
@@ -22,7 +26,8 @@ def compiles(header):
     flags = ["-I", str(TOP / "include")]
     if header.parts[0] != "include":
         flags += ["-D_GNU_SOURCE", "-I", str(TOP), "-I",
-                  str(TOP / "tests/unit"), "-DPAGER_INJECT=1"]
+                  str(TOP / "tests/unit"), "-DPAGER_INJECT=1",
+                  "-D_FILE_OFFSET_BITS=64", *LIBRARIES]
     include = (header.relative_to("include")
                if header.parts[0] == "include" else header)
     result = subprocess.run(
