@@ -9,7 +9,7 @@
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
 #include "pagerd/uffd/serve/connect.h"
-#include "pagerd/uffd/serve/policy.h"
+#include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define WORKERS_MAX 16u

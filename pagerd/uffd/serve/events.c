@@ -19,7 +19,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
-#include "pagerd/uffd/serve/policy.h"
+#include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/serve/worker.h"
 
 /* In one turn of one session: batches answered, reads a batch. */

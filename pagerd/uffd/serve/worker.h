@@ -15,8 +15,8 @@
 
 #include "fs/base/lock.h"
 #include "fs/cache/fetch.h"
-#include "pagerd/uffd/serve/fault.h"
-#include "pagerd/uffd/serve/huge.h"
+#include "pagerd/uffd/fault/fault.h"
+#include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/session_impl.h"
 
 #define WORKER_MESSAGES 128

@@ -1,4 +1,4 @@
-#include "pagerd/uffd/serve/huge.h"
+#include "pagerd/uffd/fault/huge.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
-#include "pagerd/uffd/serve/fault.h"
+#include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define BUFFERS_MAX 4u

@@ -21,7 +21,7 @@
  * Every further message about the same page joins the fault that is under way:
  * its answer wakes all who wait for the page.
  */
-#include "pagerd/uffd/serve/fault.h"
+#include "pagerd/uffd/fault/fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -33,8 +33,8 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "fs/io/page.h"
-#include "pagerd/uffd/serve/huge.h"
-#include "pagerd/uffd/serve/policy.h"
+#include "pagerd/uffd/fault/huge.h"
+#include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define CHUNK 64u

@@ -1,4 +1,4 @@
-#include "pagerd/uffd/serve/policy.h"
+#include "pagerd/uffd/fault/policy.h"
 
 #include <errno.h>
 #include <inttypes.h>

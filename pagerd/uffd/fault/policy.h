@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "pagerd/uffd/serve/fault.h"
+#include "pagerd/uffd/fault/fault.h"
 
 /* `error` is why, with err_text(). */
 void policy_page(struct fault *f, int error);
