@@ -1,0 +1,49 @@
+/*
+ * Gathering pages: many blocks into many places, through the cache. What the
+ * cache lacks is read in the order in which it lies in the packs, neighbours
+ * with one read.
+ *
+ * A gather is one thread's means of reading: scratch memory, and the buffer
+ * in which a reply is put together. It belongs to one thread at a time.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/mount/view/view.h"
+#include "pager/block.h"
+
+/* The largest read that is answered, and room for it at any offset. */
+#define GATHER_READ_MAX	   (1u << 20)
+#define GATHER_BUFFER_SIZE (GATHER_READ_MAX + PAGER_PAGE_SIZE)
+
+/* Blocks asked of the cache at once, so slots that are held at once. */
+#define GATHER_BATCH 32u
+
+struct gather;
+
+int gather_new(struct gather **ret_gather); /* -ENOMEM */
+void gather_free(struct gather *g);	    /* accepts NULL */
+DEFINE_CLEANUP(gather, struct gather *, gather_free)
+
+/* GATHER_BUFFER_SIZE bytes, page-aligned. */
+uint8_t *gather_buffer(struct gather *g);
+
+struct gather_want {
+	uint64_t block; /* of a page; not 0 */
+	uint8_t *page;	/* where its 4096 bytes go */
+};
+
+/*
+ * All of them, or a negative errno with what is wrong (-EBADMSG, -EIO ...);
+ * the pages' bytes are undefined then and must not be shown to anybody.
+ * `count` is at most GATHER_BUFFER_SIZE / PAGER_PAGE_SIZE. Holds no pin on
+ * return.
+ */
+int gather_pages(struct gather *g, const struct view *v,
+		 const struct gather_want *wants, size_t count);
+
+/* Room for that many wants, for the caller to fill. */
+struct gather_want *gather_wants(struct gather *g);
