@@ -441,7 +441,7 @@ static void a_scan_leaves_no_ghost(void **state)
 
 	(void)state;
 	(void)use_run(c, 0, 2 * capacity, CACHE_MOUNT);
-	(void)use_run(c, 0, capacity, CACHE_FAULT);
+	(void)use_run(c, capacity / 2, capacity / 2, CACHE_FAULT);
 	assert_int_equal(stats_of(c).ghost_hits, 0);
 	/* A fault's ghost is none for a prefetch, and outlives it. */
 	(void)use_run(c, 2 * capacity, 2 * capacity, CACHE_MOUNT);
@@ -450,6 +450,58 @@ static void a_scan_leaves_no_ghost(void **state)
 	(void)use_run(c, 4 * capacity, capacity, CACHE_MOUNT);
 	assert_int_equal(use_run(c, capacity - 10, 10, CACHE_FAULT), 0);
 	assert_int_equal(stats_of(c).ghost_hits, 10);
+	cache_free(c);
+}
+
+/* Blocks first..first+count-1 that are in the cache; counts as no use. */
+static uint32_t count_present(struct cache *c, uint32_t first, uint32_t count)
+{
+	uint32_t present = 0;
+
+	for (uint32_t n = first; n < first + count; n++) {
+		struct cache_ref ref;
+
+		if (cache_peek(c, memory_source_block(n), &ref) < 0)
+			continue;
+		present++;
+		cache_unpin(&ref);
+	}
+	return present;
+}
+
+static void only_admitted_hits_promote(void **state)
+{
+	struct cache *c = make(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+
+	(void)state;
+	(void)use_run(c, 0, 20, CACHE_MOUNT);
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(use_run(c, 0, 10, CACHE_MOUNT), 10);
+		assert_int_equal(use_run(c, 10, 10, CACHE_FAULT), 10);
+	}
+	(void)use_run(c, 20, 2 * capacity, CACHE_MOUNT);
+	assert_int_equal(count_present(c, 0, 10), 0);
+	assert_int_equal(count_present(c, 10, 10), 10);
+	cache_free(c);
+}
+
+static void a_used_block_gets_another_round(void **state)
+{
+	struct cache *c = make(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+
+	(void)state;
+	/* All were used twice, so most move on; then the main queue pays. */
+	for (int round = 0; round < 3; round++)
+		(void)use_run(c, 0, capacity, CACHE_FAULT);
+	assert_false(use(c, memory_source_block(capacity), CACHE_FAULT));
+	assert_int_equal(count_present(c, 0, 1), 0);
+	assert_int_equal(use_run(c, 1, 10, CACHE_FAULT), 10);
+	for (int round = 0; round < 3; round++)
+		(void)use_run(c, capacity + 1, capacity / 10, CACHE_FAULT);
+	assert_int_equal(count_present(c, 1, 10), 10);
+	assert_int_equal(count_present(c, 11, 5), 0);
 	cache_free(c);
 }
 
@@ -484,11 +536,11 @@ static void ghosts_are_forgotten_oldest_first(void **state)
 	ghost_init(&g, 4, memory);
 	for (uint64_t block = 1; block <= 4; block++)
 		ghost_add(&g, block);
-	ghost_add(&g, 1); /* anew: the newest now */
-	ghost_add(&g, 5); /* takes the place of 2 */
-	assert_false(ghost_take(&g, 2));
-	assert_true(ghost_take(&g, 1));
+	ghost_add(&g, 2); /* anew: the newest now, in the place of 1 */
+	ghost_add(&g, 5); /* in the place that 2 had before */
 	assert_false(ghost_take(&g, 1));
+	assert_true(ghost_take(&g, 2));
+	assert_false(ghost_take(&g, 2));
 	assert_true(ghost_take(&g, 3));
 	assert_true(ghost_take(&g, 4));
 	assert_true(ghost_take(&g, 5));
@@ -688,6 +740,8 @@ int main(void)
 		cmocka_unit_test(a_scan_among_faults_costs_little),
 		cmocka_unit_test(a_ghost_enters_the_main_queue),
 		cmocka_unit_test(a_scan_leaves_no_ghost),
+		cmocka_unit_test(only_admitted_hits_promote),
+		cmocka_unit_test(a_used_block_gets_another_round),
 		cmocka_unit_test(drop_all_spares_what_is_in_use),
 		cmocka_unit_test(ghosts_are_forgotten_oldest_first),
 		cmocka_unit_test(a_slotmap_gives_the_lowest),
