@@ -387,7 +387,7 @@ void options_print_help(FILE *out)
 		(void)fprintf(out, "  %-24s %s\n", option_signals[i].name,
 			      option_signals[i].help);
 	(void)fputs("\nThe configuration file has a line \"key = value\" for "
-		    "each option, e.g. cache = 2G.\n"
+		    "an option, e.g. cache = 2G.\n"
 		    "See pagerd(8) and pagerctl(1).\n",
 		    out);
 }

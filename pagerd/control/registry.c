@@ -129,9 +129,6 @@ static void on_ended(void *arg, struct session *s, enum session_end end)
 	add_status(&r->past, &st, session_latency(s));
 	e = take_off(r, s);
 	lock_drop(&r->lock);
-	log_info("session ended: %s id=%s snapshot=%s vmm=%d faults=%llu",
-		 session_end_name(end), st.id, st.snapshot, st.vmm_pid,
-		 (unsigned long long)st.counters[SESSION_COUNT_FAULTS]);
 	entry_free(e);
 	tell_change(r);
 }
@@ -329,8 +326,8 @@ int registry_create(struct registry *r, const struct registry_request *request,
 		return err;
 	}
 	make_known(r, s);
-	log_info("session created id=%s snapshot=%s policy=%s", session_id(s),
-		 session_snapshot_name(s),
+	log_info("session created session=%s snapshot=%s policy=%s",
+		 session_id(s), session_snapshot_name(s),
 		 session_policy_name(request->policy));
 	*ret_session = s;
 	return 0;

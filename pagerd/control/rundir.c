@@ -15,12 +15,13 @@
 #include "fs/base/err.h"
 #include "fs/io/text.h"
 
-#define RUNDIR_MODE	0711
-#define RUNDIR_LOCK	"pagerd.lock"
-#define RUNDIR_SESSIONS "sessions"
-#define RUNDIR_SOCKET	"control.sock"
-#define RUNDIR_TEMP	"control.sock.new"
-#define RUNDIR_BACKLOG	128
+#define RUNDIR_MODE	   0711
+#define RUNDIR_SOCKET_MODE 0600
+#define RUNDIR_LOCK	   "pagerd.lock"
+#define RUNDIR_SESSIONS	   "sessions"
+#define RUNDIR_SOCKET	   "control.sock"
+#define RUNDIR_TEMP	   "control.sock.new"
+#define RUNDIR_BACKLOG	   128
 
 struct rundir {
 	char *path;
@@ -184,13 +185,15 @@ const char *rundir_sessions(const struct rundir *rd)
 }
 
 /*
- * fchmod(2) before bind(2): the name is born with mode 0600, whatever the
- * umask, which belongs to the whole process.
+ * fchmod(2) before bind(2): the name is born with mode 0600 at most. What a
+ * strict umask, which belongs to the whole process, has cut is given back.
  */
-static int bind_and_listen(int fd, const struct sockaddr_un *address)
+static int bind_and_listen(const struct rundir *rd, int fd,
+			   const struct sockaddr_un *address)
 {
-	if (fchmod(fd, 0600) < 0 ||
+	if (fchmod(fd, RUNDIR_SOCKET_MODE) < 0 ||
 	    bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+	    fchmodat(rd->fd, RUNDIR_TEMP, RUNDIR_SOCKET_MODE, 0) < 0 ||
 	    listen(fd, RUNDIR_BACKLOG) < 0)
 		return -errno;
 	return 0;
@@ -212,7 +215,7 @@ int rundir_listen(struct rundir *rd)
 		return fail(rd->path, "socket");
 	if (unlinkat(rd->fd, RUNDIR_TEMP, 0) < 0 && errno != ENOENT)
 		return fail(rd->path, RUNDIR_TEMP);
-	if (bind_and_listen(fd, &address) < 0)
+	if (bind_and_listen(rd, fd, &address) < 0)
 		return fail(rd->path, RUNDIR_TEMP);
 	if (renameat(rd->fd, RUNDIR_TEMP, rd->fd, RUNDIR_SOCKET) < 0)
 		return fail(rd->path, RUNDIR_SOCKET);
