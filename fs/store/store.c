@@ -79,6 +79,25 @@ static int check_owner(int fd, const char *path, const char *name)
 	return 0;
 }
 
+/* -EBUSY where somebody else holds it and `wait` is not set. */
+static int lock_byte(int fd, enum store_lock which, short type, bool wait)
+{
+	struct flock byte = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)which,
+		.l_len = 1,
+	};
+	int r;
+
+	do {
+		r = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &byte);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0 && (errno == EAGAIN || errno == EACCES))
+		return -EBUSY;
+	return r < 0 ? -errno : 0;
+}
+
 /* -- init ---------------------------------------------------------------- */
 
 /* What is looked at on the way through a folder that is to become a store. */
@@ -213,24 +232,38 @@ static int write_format(int top, const struct store_init_options *options)
 	return r < 0 ? r : file_sync_dir(top);
 }
 
+/* One init at a time: a slow one must not set a used counter back to 1. */
+static int lock_init_out(int top)
+{
+	_cleanup_close_ int fd =
+		openat(top, LOCK_FILE,
+		       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = lock_byte(fd, STORE_LOCK_SEQUENCE, F_WRLCK, true);
+	return r < 0 ? r : steal_fd(fd);
+}
+
 static int init_in(int top, const char *path,
 		   const struct store_init_options *options)
 {
 	_cleanup_close_ int lock = -1;
 	int r = check_free_folder(top, path);
 
-	if (r == 0)
-		r = make_folders(top);
 	if (r < 0)
 		return r;
-	lock = openat(top, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	lock = lock_init_out(top);
 	if (lock < 0)
-		return -errno;
-	r = write_sequence(top, 1);
+		return lock;
+	r = check_free_folder(top, path);
+	if (r == 0)
+		r = make_folders(top);
+	if (r == 0)
+		r = write_sequence(top, 1);
 	if (r == 0)
 		r = write_format(top, options);
-	if (r == -EEXIST)
-		return err_set(-EEXIST, "%s holds a store already", path);
 	return r;
 }
 
@@ -474,12 +507,6 @@ void store_digest(const struct store *s, const uint8_t *page,
 int store_lock(struct store *s, enum store_lock which, bool exclusive,
 	       bool wait)
 {
-	struct flock byte = {
-		.l_type = (short)(exclusive ? F_WRLCK : F_RDLCK),
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)which,
-		.l_len = 1,
-	};
 	_cleanup_close_ int fd = -1;
 	int r;
 
@@ -489,14 +516,12 @@ int store_lock(struct store *s, enum store_lock which, bool exclusive,
 	if (fd < 0)
 		return err_set(-errno, "cannot open %s/lock: %s", s->path,
 			       strerror(errno));
-	do {
-		r = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &byte);
-	} while (r < 0 && errno == EINTR);
-	if (r < 0 && (errno == EAGAIN || errno == EACCES))
-		return -EBUSY;
+	r = lock_byte(fd, which, exclusive ? F_WRLCK : F_RDLCK, wait);
+	if (r == -EBUSY)
+		return r;
 	if (r < 0)
-		return err_set(-errno, "cannot lock %s/lock: %s", s->path,
-			       strerror(errno));
+		return err_set(r, "cannot lock %s/lock: %s", s->path,
+			       strerror(-r));
 	return steal_fd(fd);
 }
 
