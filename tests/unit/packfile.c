@@ -73,10 +73,10 @@ bool packfile_holds(struct store *s, uint64_t pack, uint64_t first,
 
 const char *packfile_path(struct store *s, uint64_t pack)
 {
-	char name[PACK_NAME_MAX], below[PACK_NAME_MAX + 8] = "packs/";
+	char name[PACK_NAME_MAX], below[PACK_NAME_MAX + 8];
 
 	pack_name(pack, name);
-	strcat(below, name);
+	(void)snprintf(below, sizeof(below), "packs/%s", name);
 	return scratch_file(store_path(s), below);
 }
 

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -281,7 +282,8 @@ static void a_run_out_of_order_is_found_by_the_merge(void **state)
 	for (uint64_t i = 1; i <= INDEX_RUNS_MAX; i++)
 		assert_int_equal(publish_pack(index, i), 0);
 	index_close(index);
-	strcpy(path, in_store("index/0000000000000002.run"));
+	(void)snprintf(path, sizeof(path), "%s",
+		       in_store("index/0000000000000002.run"));
 	run = scratch_read(path, &len);
 	memset(run + at + sizeof(struct pager_digest_entry), 0xff,
 	       PAGER_DIGEST_SIZE);
@@ -303,7 +305,7 @@ static void a_damaged_pack_is_left_out(void **state)
 	(void)state;
 	make_packs(1, 4);
 	scratch_flip(packfile_path(store, 2), -1);
-	strcpy(path, packfile_path(store, 3));
+	(void)snprintf(path, sizeof(path), "%s", packfile_path(store, 3));
 	packfile_read(path, &f);
 	f.digests[0].block++;
 	packfile_write(path, &f);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -364,7 +365,7 @@ static void every_torn_length_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(stat(path, &st), 0);
-	strcpy(copy, path);
+	(void)snprintf(copy, sizeof(copy), "%s", path);
 	for (off_t len = st.st_size - 1; len >= 0;
 	     len -= len > 5000 || len < 200 ? 1 : 37) {
 		assert_int_equal(truncate(copy, len), 0);
@@ -381,7 +382,7 @@ static void every_flipped_bit_of_the_tables_is_noticed(void **state)
 	size_t len;
 
 	(void)state;
-	strcpy(copy, packfile_path(store, number));
+	(void)snprintf(copy, sizeof(copy), "%s", packfile_path(store, number));
 	bytes = scratch_read(copy, &len);
 	for (size_t at = 0; at < len; at++) {
 		struct pack *p = NULL;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -194,7 +195,7 @@ static void flip_slot(uint64_t pack, uint32_t slot)
 	char path[SCRATCH_PATH_MAX * 2];
 	struct packfile f;
 
-	strcpy(path, packfile_path(store, pack));
+	(void)snprintf(path, sizeof(path), "%s", packfile_path(store, pack));
 	packfile_read(path, &f);
 	f.data[f.slots[slot].offset + f.slots[slot].length / 2 -
 	       sizeof(f.header)] ^= 1;
@@ -223,7 +224,7 @@ static void slots_that_changed_places_are_damage(void **state)
 
 	(void)state;
 	use_limits(1 << 20, 10);
-	strcpy(path, packfile_path(store, 2));
+	(void)snprintf(path, sizeof(path), "%s", packfile_path(store, 2));
 	packfile_read(path, &f);
 	s = f.slots[0];
 	f.slots[0] = f.slots[1];

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,9 +97,9 @@ static int remove_run(void **state)
 
 static const char *run_path(void)
 {
-	char below[RUN_NAME_MAX + 8] = "index/";
+	char below[RUN_NAME_MAX + 8];
 
-	strcat(below, name);
+	(void)snprintf(below, sizeof(below), "index/%s", name);
 	return scratch_file(folder, below);
 }
 
