@@ -20,7 +20,7 @@ struct handle {
 	atomic_bool failed;
 };
 
-static int open_block(const struct view *v, const struct tree_node *n,
+static int open_block(const struct view *v, const struct node *n,
 		      struct handle *h)
 {
 	h->text = malloc(PAGER_PAGE_SIZE);
@@ -32,11 +32,12 @@ static int open_block(const struct view *v, const struct tree_node *n,
 }
 
 /* Between two opens the text may change, so its size is not known before. */
-static int open_status(const struct tree *t, const struct tree_node *n,
+static int open_status(const struct tree *t, const struct node *n,
 		       struct handle *h)
 {
 	const struct tree_status *s = tree_status(t);
-	char *name = strndup(n->name, strlen(n->name) - strlen(".json"));
+	char *name =
+		strndup(n->name, strlen(n->name) - strlen(NODE_STATUS_TAIL));
 	json_t *json = name ? s->get(s->arg, name) : NULL;
 
 	free(name);
@@ -50,7 +51,7 @@ static int open_status(const struct tree *t, const struct tree_node *n,
 	return 0;
 }
 
-static int open_pages(const struct view *v, const struct tree_node *n,
+static int open_pages(const struct view *v, const struct node *n,
 		      struct handle *h)
 {
 	struct image *img;
@@ -59,29 +60,29 @@ static int open_pages(const struct view *v, const struct tree_node *n,
 	return r < 0 ? r : pages_open(img, &h->pages);
 }
 
-static int open_any(struct tree *t, const struct tree_node *n, struct handle *h)
+static int open_any(struct tree *t, const struct node *n, struct handle *h)
 {
 	const struct view *v = tree_view(t);
 
 	switch (n->kind) {
-	case TREE_FILE:
+	case NODE_FILE:
 		return image_open(v, n->snap, n->name, &h->image);
-	case TREE_PAGES:
+	case NODE_PAGES:
 		return open_pages(v, n, h);
-	case TREE_MANIFEST:
-		return tree_manifest_text(n->snap, &h->text, &h->text_len);
-	case TREE_BLOCK:
+	case NODE_MANIFEST:
+		return node_manifest_text(n->snap, &h->text, &h->text_len);
+	case NODE_BLOCK:
 		return open_block(v, n, h);
-	case TREE_STATUS:
+	case NODE_STATUS:
 		return open_status(t, n, h);
-	case TREE_DIGEST:
+	case NODE_DIGEST:
 		return -ELOOP;
 	default:
 		return -EISDIR;
 	}
 }
 
-int handle_open(struct tree *t, const struct tree_node *n,
+int handle_open(struct tree *t, const struct node *n,
 		struct handle **ret_handle)
 {
 	struct handle *h cleanup(cleanup_handle) = calloc(1, sizeof(*h));

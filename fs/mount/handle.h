@@ -10,7 +10,7 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/mount/read/gather.h"
-#include "fs/mount/tree.h"
+#include "fs/mount/tree/tree.h"
 
 struct handle;
 
@@ -18,7 +18,7 @@ struct handle;
  * -EISDIR for a folder and -ELOOP for a symlink; else what image_open() or
  * reading the store gave.
  */
-int handle_open(struct tree *t, const struct tree_node *n,
+int handle_open(struct tree *t, const struct node *n,
 		struct handle **ret_handle);
 void handle_close(struct handle *h); /* accepts NULL */
 DEFINE_CLEANUP(handle, struct handle *, handle_close)

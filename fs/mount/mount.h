@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "fs/mount/tree.h"
+#include "fs/mount/tree/tree.h"
 
 struct mount;
 

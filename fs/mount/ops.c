@@ -23,6 +23,7 @@
 #include "fs/base/log.h"
 #include "fs/io/text.h"
 #include "fs/mount/handle.h"
+#include "fs/mount/tree/listing.h"
 #include "fs/store/store.h"
 
 static _Thread_local struct gather *thread_gather;
@@ -75,7 +76,7 @@ static void fail(fuse_req_t req, int r)
 }
 
 /* For errors that somebody has to look after, told once with their text. */
-static void fail_and_tell(fuse_req_t req, const struct tree_node *n, int r)
+static void fail_and_tell(fuse_req_t req, const struct node *n, int r)
 {
 	if (visible(r) == EIO)
 		log_error("mount: %s: %s snapshot=%s", n->name, err_text(r),
@@ -83,7 +84,7 @@ static void fail_and_tell(fuse_req_t req, const struct tree_node *n, int r)
 	fail(req, r);
 }
 
-static struct tree_node *node_of(fuse_req_t req, fuse_ino_t id)
+static const struct node *node_of(fuse_req_t req, fuse_ino_t id)
 {
 	return tree_node(tree_of(req), id);
 }
@@ -105,23 +106,22 @@ static void init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 }
 
-static struct fuse_entry_param entry_of(fuse_req_t req,
-					const struct tree_node *n)
+static struct fuse_entry_param entry_of(fuse_req_t req, const struct node *n)
 {
 	struct fuse_entry_param e = {
 		.ino = n->id,
 		.generation = n->generation,
-		.attr_timeout = tree_stat_timeout(n),
-		.entry_timeout = tree_name_timeout(n),
+		.attr_timeout = node_stat_timeout(n),
+		.entry_timeout = node_name_timeout(n),
 	};
 
-	tree_stat(tree_of(req), n, &e.attr);
+	node_stat(tree_common(tree_of(req)), n, &e.attr);
 	return e;
 }
 
 static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct tree_node *p = node_of(req, parent), *n;
+	const struct node *p = node_of(req, parent), *n;
 	struct fuse_entry_param e;
 	int r;
 
@@ -156,7 +156,7 @@ static void do_forget_multi(fuse_req_t req, size_t count,
 
 static void do_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	struct stat st;
 
 	(void)fi;
@@ -164,20 +164,20 @@ static void do_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		fail(req, -ESTALE);
 		return;
 	}
-	tree_stat(tree_of(req), n, &st);
-	(void)fuse_reply_attr(req, &st, tree_stat_timeout(n));
+	node_stat(tree_common(tree_of(req)), n, &st);
+	(void)fuse_reply_attr(req, &st, node_stat_timeout(n));
 }
 
 static void do_readlink(fuse_req_t req, fuse_ino_t id)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	char *path;
 
-	if (!n || n->kind != TREE_DIGEST) {
+	if (!n || n->kind != NODE_DIGEST) {
 		fail(req, n ? -EINVAL : -ESTALE);
 		return;
 	}
-	if (asprintf(&path, TREE_LINK_HEAD "%s", n->target) < 0) {
+	if (asprintf(&path, NODE_LINK_HEAD "%s", n->target) < 0) {
 		fail(req, -ENOMEM);
 		return;
 	}
@@ -187,20 +187,20 @@ static void do_readlink(fuse_req_t req, fuse_ino_t id)
 
 /* Files */
 
-static bool may_open(const struct ops_context *c, const struct tree_node *n,
+static bool may_open(const struct ops_context *c, const struct node *n,
 		     int flags)
 {
 	if (flags & O_TRUNC)
 		return false;
 	if ((flags & O_ACCMODE) == O_RDONLY)
 		return true;
-	return c->rdwr_open && n->kind == TREE_FILE &&
+	return c->rdwr_open && n->kind == NODE_FILE &&
 	       (flags & O_ACCMODE) == O_RDWR;
 }
 
 static void do_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	struct handle *h;
 	int r;
 
@@ -238,7 +238,7 @@ static void do_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 static void read_failed(fuse_req_t req, fuse_ino_t id, struct handle *h,
 			off_t offset, int r)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 
 	if (visible(r) == EIO && n && handle_tell_failure(h))
 		log_error("mount: read of %s at %lld: %s snapshot=%s", n->name,
@@ -285,69 +285,65 @@ static void do_lseek(fuse_req_t req, fuse_ino_t id, off_t offset, int whence,
 
 /* Folders */
 
-/* What an open folder lists: as it was when it was opened or rewound. */
-struct listing {
-	struct tree_entry *entries;
-	size_t count;
+/* An open folder: what it held when it was opened or rewound. */
+struct folder {
+	struct listing listing;
 	bool begun; /* somebody has read from the start */
 };
 
-static void free_listing(struct listing *l)
+static void free_folder(struct folder *f)
 {
-	if (!l)
+	if (!f)
 		return;
-	tree_entries_free(l->entries, l->count);
-	free(l);
-}
-
-static int fill_listing(fuse_req_t req, const struct tree_node *n,
-			struct listing *l)
-{
-	struct tree_entry *entries;
-	size_t count;
-	int r = tree_list(tree_of(req), n, &entries, &count);
-
-	if (r < 0)
-		return r;
-	tree_entries_free(l->entries, l->count);
-	l->entries = entries;
-	l->count = count;
-	return 0;
+	listing_release(&f->listing);
+	free(f);
 }
 
 static void do_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
-	const struct tree_node *n = node_of(req, id);
-	struct listing *l = calloc(1, sizeof(*l));
-	int r = l ? 0 : -ENOMEM;
+	const struct node *n = node_of(req, id);
+	struct folder *f = calloc(1, sizeof(*f));
+	int r = f ? 0 : -ENOMEM;
 
 	err_clear();
 	if (r == 0)
-		r = n ? fill_listing(req, n, l) : -ESTALE;
+		r = n ? listing_read(tree_of(req), n, &f->listing) : -ESTALE;
 	if (r < 0) {
-		free_listing(l);
+		free_folder(f);
 		if (n)
 			fail_and_tell(req, n, r);
 		else
 			fail(req, r);
 		return;
 	}
-	fi->fh = (uintptr_t)l;
+	fi->fh = (uintptr_t)f;
 	if (fuse_reply_open(req, fi) < 0)
-		free_listing(l);
+		free_folder(f);
 }
 
-static struct listing *listing_of(const struct fuse_file_info *fi)
+static struct folder *folder_of(const struct fuse_file_info *fi)
 {
-	return (struct listing *)(uintptr_t)fi->fh;
+	return (struct folder *)(uintptr_t)fi->fh;
 }
 
 static void do_releasedir(fuse_req_t req, fuse_ino_t id,
 			  struct fuse_file_info *fi)
 {
 	(void)id;
-	free_listing(listing_of(fi));
+	free_folder(folder_of(fi));
 	fail(req, 0);
+}
+
+static int rewind_folder(fuse_req_t req, const struct node *n, struct folder *f)
+{
+	struct listing fresh;
+	int r = listing_read(tree_of(req), n, &fresh);
+
+	if (r < 0)
+		return r;
+	listing_release(&f->listing);
+	f->listing = fresh;
+	return 0;
 }
 
 /* A reply in the making: entries of a folder, each with the next's offset. */
@@ -393,23 +389,23 @@ static bool put_name(struct dirents *d, const char *name, uint64_t ino,
 		       : put_plain(d, name, &e.attr, next);
 }
 
-static bool put_entry(struct dirents *d, const struct tree_node *parent,
-		      const struct tree_entry *t, off_t next)
+static bool put_entry(struct dirents *d, const struct node *folder,
+		      const struct listing_entry *l, off_t next)
 {
 	struct fuse_entry_param e;
-	struct tree_node *n;
+	const struct node *n;
 
-	if (!d->plus || t->costly ||
-	    tree_lookup(tree_of(d->req), parent, t->name, &n) < 0)
-		return put_name(d, t->name, t->ino, t->type, next);
+	if (!d->plus || node_is_costly(l->kind) ||
+	    tree_lookup(tree_of(d->req), folder, l->name, &n) < 0)
+		return put_name(d, l->name, l->ino, node_type(l->kind), next);
 	e = entry_of(d->req, n);
-	if (put_plus(d, t->name, &e, next))
+	if (put_plus(d, l->name, &e, next))
 		return true;
 	tree_forget(tree_of(d->req), e.ino, 1);
 	return false;
 }
 
-static void put_all(struct dirents *d, const struct tree_node *n,
+static void put_all(struct dirents *d, const struct node *n,
 		    const struct listing *l, off_t offset)
 {
 	static const char *const dots[] = {".", ".."};
@@ -425,38 +421,40 @@ static void put_all(struct dirents *d, const struct tree_node *n,
  * The listing changes only from its start on, so that offsets stay good while
  * a folder is read. The kernel reads an open folder with one thread at a time.
  */
-static void read_folder(fuse_req_t req, fuse_ino_t id, size_t size,
-			off_t offset, struct listing *l, bool plus)
+static void read_folder(fuse_req_t req, const struct node *n, struct folder *f,
+			struct dirents *d, off_t offset)
 {
-	const struct tree_node *n = node_of(req, id);
-	struct dirents d = {.req = req, .size = size, .plus = plus};
 	int r = n ? 0 : -ESTALE;
 
-	if (size > GATHER_BUFFER_SIZE || offset < 0)
+	if (d->size > GATHER_BUFFER_SIZE || offset < 0)
 		r = -EINVAL;
-	if (r == 0 && offset == 0 && l->begun)
-		r = fill_listing(req, n, l);
+	if (r == 0 && offset == 0 && f->begun)
+		r = rewind_folder(req, n, f);
 	if (r < 0) {
 		fail(req, r);
 		return;
 	}
-	l->begun = true;
-	d.buf = (char *)gather_buffer(thread_gather);
-	put_all(&d, n, l, offset);
+	f->begun = true;
+	d->buf = (char *)gather_buffer(thread_gather);
+	put_all(d, n, &f->listing, offset);
 	/* Should it not arrive, its nodes stay until the mount ends. */
-	(void)fuse_reply_buf(req, d.buf, d.used);
+	(void)fuse_reply_buf(req, d->buf, d->used);
 }
 
 static void do_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 		       struct fuse_file_info *fi)
 {
-	read_folder(req, id, size, offset, listing_of(fi), false);
+	struct dirents d = {.req = req, .size = size};
+
+	read_folder(req, node_of(req, id), folder_of(fi), &d, offset);
 }
 
 static void do_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size,
 			   off_t offset, struct fuse_file_info *fi)
 {
-	read_folder(req, id, size, offset, listing_of(fi), true);
+	struct dirents d = {.req = req, .size = size, .plus = true};
+
+	read_folder(req, node_of(req, id), folder_of(fi), &d, offset);
 }
 
 /* Facts about the file system and its files */
@@ -479,12 +477,12 @@ static void do_statfs(fuse_req_t req, fuse_ino_t id)
 #define ATTR_PREFIX "user.pager."
 
 /* The digest of what is behind a node, in hex. */
-static int attr_digest(const struct tree_node *n, char *buf, size_t size)
+static int attr_digest(const struct node *n, char *buf, size_t size)
 {
 	const struct manifest *m = &n->snap->manifest;
 	const struct manifest_file *f = &m->image;
 
-	if (n->kind == TREE_FILE)
+	if (n->kind == NODE_FILE)
 		f = manifest_find(m, n->name);
 	if (!f || size <= 2 * sizeof(f->digest.bytes))
 		return -ENODATA;
@@ -492,7 +490,7 @@ static int attr_digest(const struct tree_node *n, char *buf, size_t size)
 	return 0;
 }
 
-static int attr_parent(const struct tree_node *n, char *buf, size_t size)
+static int attr_parent(const struct node *n, char *buf, size_t size)
 {
 	if (!n->snap->manifest.parent)
 		return -ENODATA;
@@ -500,7 +498,7 @@ static int attr_parent(const struct tree_node *n, char *buf, size_t size)
 	return 0;
 }
 
-static int attr_codec(const struct tree_node *n, char *buf, size_t size)
+static int attr_codec(const struct node *n, char *buf, size_t size)
 {
 	(void)snprintf(buf, size, "%s", n->snap->manifest.codec);
 	return 0;
@@ -509,7 +507,7 @@ static int attr_codec(const struct tree_node *n, char *buf, size_t size)
 /* Of a snapshot's folder and of the files that were published with it. */
 static const struct attr {
 	const char *name;
-	int (*get)(const struct tree_node *n, char *buf, size_t size);
+	int (*get)(const struct node *n, char *buf, size_t size);
 } attrs[] = {
 	{ATTR_PREFIX "digest", attr_digest},
 	{ATTR_PREFIX "parent", attr_parent},
@@ -519,9 +517,9 @@ static const struct attr {
 #define ATTRS	       (sizeof(attrs) / sizeof(attrs[0]))
 #define ATTR_VALUE_MAX (PAGER_NAME_MAX + 1)
 
-static bool has_attrs(const struct tree_node *n)
+static bool has_attrs(const struct node *n)
 {
-	return n && (n->kind == TREE_SNAPSHOT || n->kind == TREE_FILE);
+	return n && (n->kind == NODE_SNAPSHOT || n->kind == NODE_FILE);
 }
 
 /* As getxattr(2): size 0 asks how much it is. */
@@ -539,7 +537,7 @@ static void reply_attr_bytes(fuse_req_t req, const char *bytes, size_t len,
 static void do_getxattr(fuse_req_t req, fuse_ino_t id, const char *name,
 			size_t size)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	char value[ATTR_VALUE_MAX];
 
 	for (size_t i = 0; has_attrs(n) && i < ATTRS; i++)
@@ -553,7 +551,7 @@ static void do_getxattr(fuse_req_t req, fuse_ino_t id, const char *name,
 
 static void do_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	char names[ATTRS * 32], value[ATTR_VALUE_MAX];
 	size_t used = 0;
 
@@ -570,14 +568,14 @@ static void do_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 
 static void do_access(fuse_req_t req, fuse_ino_t id, int mask)
 {
-	const struct tree_node *n = node_of(req, id);
+	const struct node *n = node_of(req, id);
 	struct stat st;
 
 	if (!n) {
 		fail(req, -ESTALE);
 		return;
 	}
-	tree_stat(tree_of(req), n, &st);
+	node_stat(tree_common(tree_of(req)), n, &st);
 	if (mask & W_OK)
 		fail(req, -EROFS);
 	else

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #include "fs/mount/read/gather.h"
-#include "fs/mount/tree.h"
+#include "fs/mount/tree/tree.h"
 
 /* The session's user data. Constant once the session runs. */
 struct ops_context {
