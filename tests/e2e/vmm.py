@@ -1,0 +1,69 @@
+"""A VMM of a few lines: memory that a session's daemon pages in.
+
+vmm.py SOCKET SIZE: registers SIZE bytes, hands them over on SOCKET, and obeys
+the lines on its stdin, each with one line of answer:
+
+  page N      sha256 of page N, which is touched
+  all         sha256 of the whole memory
+  discard N   gives page N back with MADV_DONTNEED; "done"
+
+It says "mapped" first, and ends with its stdin.
+"""
+import ctypes
+import fcntl
+import hashlib
+import json
+import mmap
+import socket
+import struct
+import sys
+
+PAGE = 4096
+SYS_USERFAULTFD = 323
+O_CLOEXEC, O_NONBLOCK = 0o2000000, 0o4000
+UFFD_API, FEATURE_EVENT_REMOVE, MODE_MISSING = 0xAA, 1 << 3, 1
+UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
+
+
+def userfaultfd():
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(SYS_USERFAULTFD, O_CLOEXEC | O_NONBLOCK)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "userfaultfd")
+    fcntl.ioctl(fd, UFFDIO_API,
+                struct.pack("QQQ", UFFD_API, FEATURE_EVENT_REMOVE, 0))
+    return fd
+
+
+def hand_over(path, uffd, address, size):
+    regions = [{"base_host_virt_addr": address, "size": size, "offset": 0,
+                "page_size": PAGE, "page_size_kib": PAGE}]
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    peer.connect(path)
+    socket.send_fds(peer, [json.dumps(regions).encode()], [uffd])
+    return peer
+
+
+def main(path, size):
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    uffd = userfaultfd()
+    fcntl.ioctl(uffd, UFFDIO_REGISTER,
+                struct.pack("QQQQ", address, size, MODE_MISSING, 0))
+    peer = hand_over(path, uffd, address, size)
+    print("mapped", flush=True)
+    for line in sys.stdin:
+        verb, *number = line.split()
+        start = int(number[0]) * PAGE if number else 0
+        if verb == "page":
+            page = memory[start:start + PAGE]
+            print(hashlib.sha256(page).hexdigest(), flush=True)
+        elif verb == "all":
+            print(hashlib.sha256(memory[:]).hexdigest(), flush=True)
+        elif verb == "discard":
+            memory.madvise(mmap.MADV_DONTNEED, start, PAGE)
+            print("done", flush=True)
+    peer.close()
+
+
+main(sys.argv[1], int(sys.argv[2]))
