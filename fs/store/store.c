@@ -1,5 +1,5 @@
 /*
- * The store's folder: made, opened, locked, and its counter of packs.
+ * The store's folder: made, opened, locked.
  *
  * Init builds everything that a store has and gives the file `format` its
  * name last, so a folder with that file is a whole store and one without is
@@ -7,12 +7,6 @@
  * them with the process, so there is no stale lock and no pid to be used
  * again; each is taken on a descriptor of its own, so it also excludes other
  * threads of this process.
- *
- * The counter: pack numbers are never used twice, since caches know blocks
- * by their ids for as long as a process lives. The counter is ahead of every
- * pack that ever got a name. Where it is lost, packs that were removed since
- * are unknown; a jump by SEQUENCE_MARGIN above the greatest that is left
- * makes up for those.
  */
 #include "fs/store/store.h"
 
@@ -31,15 +25,13 @@
 #include "fs/base/err.h"
 #include "fs/io/file.h"
 #include "fs/store/folder.h"
-#include "fs/store/pack/pack.h"
 #include "fs/store/pack/packset.h"
+#include "fs/store/sequence.h"
 #include "fs/store/superblock.h"
 
-#define STORE_MAGIC	UINT32_C(0x53544f52)
-#define FORMAT_FILE	"format"
-#define LOCK_FILE	"lock"
-#define SEQUENCE_FILE	"sequence"
-#define SEQUENCE_MARGIN (UINT64_C(1) << 20)
+#define STORE_MAGIC UINT32_C(0x53544f52)
+#define FORMAT_FILE "format"
+#define LOCK_FILE   "lock"
 
 struct store {
 	uint32_t magic;
@@ -121,7 +113,8 @@ static int check_leftover(void *arg, const char *name)
 {
 	const struct leftovers *l = arg;
 
-	if (strcmp(name, LOCK_FILE) == 0 || strcmp(name, SEQUENCE_FILE) == 0 ||
+	if (strcmp(name, LOCK_FILE) == 0 ||
+	    strcmp(name, SEQUENCE_FILE_NAME) == 0 ||
 	    strcmp(name, folder_names[STORE_TMP]) == 0)
 		return 0;
 	for (int i = STORE_PACKS; i < STORE_TMP; i++)
@@ -144,28 +137,6 @@ static int check_free_folder(int top, const char *path)
 	if (r < 0)
 		return r;
 	return folder_list(top, ".", check_leftover, &l);
-}
-
-static uint64_t sequence_checksum(const struct pager_sequence *seq)
-{
-	return XXH3_64bits_withSeed(&seq->next, sizeof(seq->next),
-				    PAGER_SEQUENCE_SEED);
-}
-
-static int write_sequence(int top, uint64_t next)
-{
-	struct pager_sequence seq = {.next = next};
-	_cleanup_close_ int fd = openat(top, SEQUENCE_FILE,
-					O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	seq.checksum = sequence_checksum(&seq);
-	r = file_pwrite(fd, &seq, sizeof(seq), 0, INJECT_SEQUENCE_WRITE);
-	if (r < 0)
-		return r;
-	return file_sync(fd, INJECT_POINT_COUNT);
 }
 
 static int make_folders(int top)
@@ -261,7 +232,7 @@ static int init_in(int top, const char *path,
 	if (r == 0)
 		r = make_folders(top);
 	if (r == 0)
-		r = write_sequence(top, 1);
+		r = sequence_write(top, 1);
 	if (r == 0)
 		r = write_format(top, options);
 	return r;
@@ -547,58 +518,6 @@ int store_sweep_tmp(struct store *s)
 
 /* -- the counter of packs ------------------------------------------------ */
 
-static int note_greatest(void *arg, const char *name)
-{
-	uint64_t *greatest = arg, number;
-
-	if (pack_number_of(name, &number) == 0 && number > *greatest)
-		*greatest = number;
-	return 0;
-}
-
-/* 0 where the file is lost or damaged. */
-static int read_sequence(const struct store *s, uint64_t *ret_next)
-{
-	_cleanup_free_ uint8_t *bytes = NULL;
-	struct pager_sequence seq;
-	size_t len;
-	int r = file_read_all(s->folders[STORE_TOP], SEQUENCE_FILE, sizeof(seq),
-			      &bytes, &len);
-
-	*ret_next = 0;
-	if (r == -ENOENT || r == -EFBIG || (r == 0 && len != sizeof(seq)))
-		return 0;
-	if (r < 0)
-		return r;
-	memcpy(&seq, bytes, sizeof(seq));
-	if (seq.checksum == sequence_checksum(&seq))
-		*ret_next = seq.next;
-	return 0;
-}
-
-static int draw_number(const struct store *s, uint64_t *ret_pack)
-{
-	uint64_t next, greatest = 0;
-	int r = read_sequence(s, &next);
-
-	if (r == 0)
-		r = folder_list(s->folders[STORE_PACKS], ".", note_greatest,
-				&greatest);
-	if (r < 0)
-		return r;
-	if (next == 0)
-		next = greatest + SEQUENCE_MARGIN;
-	else if (next <= greatest)
-		next = greatest + 1;
-	if (next > PAGER_PACK_NUMBER_MAX)
-		return -EOVERFLOW;
-	r = write_sequence(s->folders[STORE_TOP], next + 1);
-	if (r < 0)
-		return r;
-	*ret_pack = next;
-	return 0;
-}
-
 int store_next_pack(struct store *s, uint64_t *ret_pack)
 {
 	_cleanup_close_ int lock =
@@ -607,7 +526,8 @@ int store_next_pack(struct store *s, uint64_t *ret_pack)
 
 	if (lock < 0)
 		return lock;
-	r = draw_number(s, ret_pack);
+	r = sequence_draw(s->folders[STORE_TOP], s->folders[STORE_PACKS],
+			  ret_pack);
 	if (r == -EOVERFLOW)
 		return err_set(r, "store %s has used up its pack numbers",
 			       s->path);

@@ -68,7 +68,7 @@ static void fill_entries(void)
 		entries[i].digest = entries[0].digest;
 	memset(&entries[10].digest, 0, sizeof(entries[10].digest));
 	memset(&entries[11].digest, 0xff, sizeof(entries[11].digest));
-	assert_int_equal(digests_sort(entries, ENTRIES), 0);
+	digests_sort(entries, ENTRIES);
 }
 
 static int make_run(void **state)
@@ -119,7 +119,7 @@ static void sorting_puts_digests_in_order(void **state)
 		memset(&entries[i].digest, 9, sizeof(entries[i].digest));
 		entries[i].block = (i * 7919) % ENTRIES;
 	}
-	assert_int_equal(digests_sort(entries, ENTRIES), 0);
+	digests_sort(entries, ENTRIES);
 	for (uint64_t i = 0; i < ENTRIES; i++)
 		assert_int_equal(entries[i].block, i);
 }
