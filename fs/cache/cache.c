@@ -34,8 +34,8 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
-#include "fs/cache/hash.h"
-#include "fs/cache/shard.h"
+#include "fs/cache/shard/hash.h"
+#include "fs/cache/shard/shard.h"
 #include "pager/block.h"
 
 #define CACHE_MAGIC UINT32_C(0x43414348)

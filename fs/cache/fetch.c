@@ -38,7 +38,7 @@
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
 #include "fs/base/log.h"
-#include "fs/cache/class.h"
+#include "fs/cache/policy/class.h"
 #include "fs/io/inject.h"
 #include "pager/block.h"
 

@@ -14,8 +14,8 @@
 
 #include "fs/base/err.h"
 #include "fs/cache/cache.h"
-#include "fs/cache/ghost.h"
-#include "fs/cache/slotmap.h"
+#include "fs/cache/policy/ghost.h"
+#include "fs/cache/shard/slotmap.h"
 #include "memory_source.h"
 #include "pager/block.h"
 

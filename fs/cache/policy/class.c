@@ -1,4 +1,4 @@
-#include "fs/cache/class.h"
+#include "fs/cache/policy/class.h"
 
 #include <assert.h>
 

@@ -1,8 +1,8 @@
-#include "fs/cache/policy.h"
+#include "fs/cache/policy/policy.h"
 
 #include <assert.h>
 
-#include "fs/cache/class.h"
+#include "fs/cache/policy/class.h"
 
 #define USES_MAX      3
 #define USES_TO_MAIN  2

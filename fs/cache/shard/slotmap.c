@@ -1,4 +1,4 @@
-#include "fs/cache/slotmap.h"
+#include "fs/cache/shard/slotmap.h"
 
 #include <assert.h>
 

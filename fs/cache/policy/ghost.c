@@ -1,8 +1,8 @@
-#include "fs/cache/ghost.h"
+#include "fs/cache/policy/ghost.h"
 
 #include <assert.h>
 
-#include "fs/cache/hash.h"
+#include "fs/cache/shard/hash.h"
 
 size_t ghost_bytes(uint32_t size)
 {

@@ -12,8 +12,8 @@
 #pragma once
 
 #include "fs/base/lock.h"
-#include "fs/cache/policy.h"
-#include "fs/cache/slotmap.h"
+#include "fs/cache/policy/policy.h"
+#include "fs/cache/shard/slotmap.h"
 
 struct shard {
 	struct lock lock;

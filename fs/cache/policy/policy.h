@@ -22,7 +22,7 @@
 
 #include "fs/base/list.h"
 #include "fs/cache/cache.h"
-#include "fs/cache/ghost.h"
+#include "fs/cache/policy/ghost.h"
 
 #define POLICY_ROUNDS 64
 

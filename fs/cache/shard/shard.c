@@ -1,9 +1,9 @@
-#include "fs/cache/shard.h"
+#include "fs/cache/shard/shard.h"
 
 #include <assert.h>
 #include <errno.h>
 
-#include "fs/cache/hash.h"
+#include "fs/cache/shard/hash.h"
 
 /* Where each table lies in a shard's memory; its length as the last one. */
 struct layout {
