@@ -380,6 +380,13 @@ static struct uffd_outcome zero_pages(struct fault *f, uint64_t first,
 	return o;
 }
 
+/* A page of the run is there already, or the mapping ends within the run. */
+static bool ends_early(struct uffd_outcome o)
+{
+	return o.done > 0 || o.result == UFFD_EXISTS ||
+	       o.result == UFFD_UNMAPPED;
+}
+
 /* An absent page that is zero in the image. */
 static void install_zero(struct fault *f, const struct cache_ref *leaf)
 {
@@ -393,7 +400,7 @@ static void install_zero(struct fault *f, const struct cache_ref *leaf)
 	pagestate_set(s->pages, first, done, PAGER_PAGE_PRESENT);
 	if (f->page - first < done)
 		o.result = UFFD_DONE;
-	else if (count > 1 && o.result != UFFD_GONE)
+	else if (count > 1 && ends_early(o))
 		o = zero_pages(f, f->page, 1);
 	if (o.result == UFFD_DONE)
 		session_count(s, SESSION_COUNT_ZERO, 1);

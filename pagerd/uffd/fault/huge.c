@@ -33,6 +33,7 @@ struct gather {
 	unsigned int under_way; /* fetches */
 	struct slot slots[PARALLEL], *free_slot;
 	int error; /* the first; nothing more is fetched then */
+	uint64_t bad_block;
 	char error_text[ERR_TEXT_MAX];
 };
 
@@ -160,18 +161,21 @@ static void finish(struct gather *g)
 		return;
 	}
 	list_insert(&g->worker->huge.idle, &g->node);
-	if (error < 0)
-		fault_failed(f, err_restore(error, g->error_text));
-	else
+	if (error == 0) {
 		fault_step(f);
+		return;
+	}
+	f->fetch.block = g->bad_block;
+	fault_failed(f, err_restore(error, g->error_text));
 }
 
-static void fail(struct gather *g, int error)
+static void fail(struct gather *g, uint64_t block, int error)
 {
 	if (g->error)
 		return;
 	err_copy(error, g->error_text);
 	g->error = error;
+	g->bad_block = block;
 }
 
 static void take_block(struct slot *slot, int error)
@@ -182,7 +186,7 @@ static void take_block(struct slot *slot, int error)
 	if (error == 0 && ref->kind != PAGER_KIND_PAGE)
 		error = err_set(-EBADMSG, "the page table points at a node");
 	if (error < 0)
-		fail(g, error);
+		fail(g, slot->fetch.block, error);
 	else
 		memcpy(g->buffer + (size_t)slot->index * PAGER_PAGE_SIZE,
 		       ref->data, PAGER_PAGE_SIZE);
@@ -266,7 +270,7 @@ static void leaf_arrived(struct fetch *fetch, int error)
 	if (error == 0 && g->fault)
 		error = read_leaf(g, &fetch->ref);
 	if (error < 0)
-		fail(g, error);
+		fail(g, fetch->block, error);
 	cache_unpin(&fetch->ref);
 	gather_more(g);
 }

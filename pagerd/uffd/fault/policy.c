@@ -126,10 +126,9 @@ void policy_page(struct fault *f, int error)
 	for (int i = 0; i < 3; i++) {
 		enum session_policy policy = orders[s->policy][i];
 
-		if (f->policies & 1u << policy)
+		if (policy != SESSION_STALL && f->policies & 1u << policy)
 			continue;
-		if (policy != SESSION_STALL)
-			f->policies |= 1u << policy;
+		f->policies |= 1u << policy;
 		if (apply(f, policy, error))
 			return;
 	}

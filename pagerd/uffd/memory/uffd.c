@@ -101,11 +101,13 @@ struct uffd_outcome uffd_copy(int fd, uint64_t address, const void *from,
 	};
 	struct uffd_outcome o;
 	uint64_t part = len;
+	int r;
 
 	if (!passes(INJECT_UFFD_COPY, &part, &o))
 		return o;
 	c.len = part;
-	o = outcome(ioctl(fd, UFFDIO_COPY, &c), c.copy, part);
+	r = ioctl(fd, UFFDIO_COPY, &c);
+	o = outcome(r, c.copy, part);
 	return shortened(o, part, len);
 }
 
@@ -114,19 +116,22 @@ struct uffd_outcome uffd_zero(int fd, uint64_t address, uint64_t len)
 	struct uffdio_zeropage z = {.range = {.start = address}};
 	struct uffd_outcome o;
 	uint64_t part = len;
+	int r;
 
 	if (!passes(INJECT_UFFD_ZERO, &part, &o))
 		return o;
 	z.range.len = part;
-	o = outcome(ioctl(fd, UFFDIO_ZEROPAGE, &z), z.zeropage, part);
+	r = ioctl(fd, UFFDIO_ZEROPAGE, &z);
+	o = outcome(r, z.zeropage, part);
 	return shortened(o, part, len);
 }
 
 struct uffd_outcome uffd_poison(int fd, uint64_t address, uint64_t len)
 {
 	struct poison_range p = {.range = {.start = address, .len = len}};
+	int r = ioctl(fd, POISON_IOCTL, &p);
 
-	return outcome(ioctl(fd, POISON_IOCTL, &p), p.updated, len);
+	return outcome(r, p.updated, len);
 }
 
 void uffd_wake(int fd, uint64_t address, uint64_t len)
