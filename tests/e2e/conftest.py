@@ -226,3 +226,21 @@ def attach(store):
     for vmm in vmms:
         if vmm.process.poll() is None:
             vmm.kill()
+
+
+@pytest.fixture
+def huge_pages():
+    """huge_pages(N): at least N free 2 MiB pages, or the test is skipped."""
+    pool = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+    total, free = pool / "nr_hugepages", pool / "free_hugepages"
+    before = total.read_text()
+
+    def want(pages):
+        missing = pages - int(free.read_text())
+        if missing > 0:
+            total.write_text(str(int(total.read_text()) + missing))
+        if int(free.read_text()) < pages:
+            pytest.skip(f"the machine grants no {pages} pages of 2 MiB")
+
+    yield want
+    total.write_text(before)
