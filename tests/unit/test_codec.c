@@ -140,7 +140,7 @@ static void lengths_and_codecs_out_of_range_are_damage(void **state)
 static void hostile_bytes_are_decoded_or_refused(void **state)
 {
 	uint8_t page[PAGER_PAGE_SIZE], good[PAGER_PAGE_SIZE];
-	uint8_t bad[PAGER_PAGE_SIZE], out[PAGER_PAGE_SIZE + 64];
+	uint8_t bad[PAGER_PAGE_SIZE + 1] = {0}, out[PAGER_PAGE_SIZE + 64];
 
 	(void)state;
 	scratch_page(3, page);
@@ -157,7 +157,7 @@ static void hostile_bytes_are_decoded_or_refused(void **state)
 
 			memcpy(bad, good, len);
 			fill_random(noise, sizeof(noise), seed);
-			bad[(noise[0] | noise[1] << 8) % len] ^= noise[2];
+			bad[(noise[0] | noise[1] << 8) % (len + 1)] ^= noise[2];
 			bad[(noise[3] | noise[4] << 8) % 32] ^= noise[5];
 			(void)coder_decode(coder, c, bad, len, out);
 		}
@@ -184,9 +184,10 @@ static void names_are_known_both_ways(void **state)
 
 static void *take_coder(void *arg)
 {
+	struct coder *first = coder_of_thread(), *again = coder_of_thread();
+
 	(void)arg;
-	return coder_of_thread() == coder_of_thread() ? coder_of_thread()
-						      : NULL;
+	return first == again ? first : NULL;
 }
 
 static void each_thread_has_a_coder_of_its_own(void **state)

@@ -294,7 +294,7 @@ static _Atomic unsigned int wrong;
 
 static void *read_everything(void *arg)
 {
-	uint64_t x = (uintptr_t)arg;
+	uint64_t x = *(const uint64_t *)arg;
 
 	for (int i = 0; i < 2000; i++) {
 		uint8_t page[PAGER_PAGE_SIZE], want[PAGER_PAGE_SIZE];
@@ -316,14 +316,15 @@ static void *read_everything(void *arg)
 static void threads_share_a_set_that_is_too_small(void **state)
 {
 	enum { THREADS = 4 };
+	static const uint64_t seeds[THREADS] = {1, 2, 3, 4};
 	pthread_t threads[THREADS];
 
 	(void)state;
 	use_limits(1 << 20, 4);
-	for (uintptr_t i = 0; i < THREADS; i++)
+	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL,
 						read_everything,
-						(void *)(i + 1)),
+						(void *)&seeds[i]),
 				 0);
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);

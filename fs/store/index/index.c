@@ -34,12 +34,10 @@ struct block_index {
 	struct runset *set; /* protected by the lock; never NULL once open */
 };
 
-static struct runset *present_set(const struct block_index *index)
+static struct runset *present_set(struct block_index *index)
 {
-	struct block_index *i = (struct block_index *)index;
-
-	LOCK_GUARD(&i->lock);
-	return runset_ref(i->set);
+	LOCK_GUARD(&index->lock);
+	return runset_ref(index->set);
 }
 
 static int reload(struct block_index *index, bool drop)
@@ -100,7 +98,7 @@ static int compare_numbers(const void *a, const void *b)
 static int missing_packs(const struct block_index *index, struct numbers *n)
 {
 	_cleanup_free_ uint64_t *covered = NULL;
-	size_t count, kept = 0;
+	size_t count = 0, kept = 0;
 	int r = folder_list(store_folder_fd(index->store, STORE_PACKS), ".",
 			    note_pack, n);
 
@@ -108,6 +106,7 @@ static int missing_packs(const struct block_index *index, struct numbers *n)
 		r = runset_packs(index->set, &covered, &count);
 	if (r < 0)
 		return r;
+	assert(covered);
 	for (size_t i = 0; i < n->count; i++)
 		if (!bsearch(&n->items[i], covered, count, sizeof(*covered),
 			     compare_numbers))
@@ -372,14 +371,14 @@ unsigned int index_find(struct block_index *index,
 	return found;
 }
 
-unsigned int index_runs(const struct block_index *index)
+unsigned int index_runs(struct block_index *index)
 {
 	struct runset *set cleanup(cleanup_runset) = present_set(index);
 
 	return set->count;
 }
 
-uint64_t index_entries(const struct block_index *index)
+uint64_t index_entries(struct block_index *index)
 {
 	struct runset *set cleanup(cleanup_runset) = present_set(index);
 

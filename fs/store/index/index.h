@@ -46,8 +46,8 @@ unsigned int index_find(struct block_index *index,
 			uint64_t *ret_blocks);
 
 /* For show and for tests. */
-unsigned int index_runs(const struct block_index *index);
-uint64_t index_entries(const struct block_index *index);
+unsigned int index_runs(struct block_index *index);
+uint64_t index_entries(struct block_index *index);
 
 /* Removes every run and makes new ones from the packs; takes its locks. */
 int index_rebuild(struct store *s);

@@ -29,7 +29,7 @@ static int make_room(struct loading *l)
 
 	if (l->set && l->set->count < l->room)
 		return 0;
-	grown = realloc(l->set, sizeof(*grown) + room * sizeof(grown->runs[0]));
+	grown = realloc(l->set, sizeof(*grown) + room * sizeof(struct run *));
 	if (!grown)
 		return -ENOMEM;
 	if (!l->set) {
@@ -44,10 +44,13 @@ static int make_room(struct loading *l)
 static int drop_damaged(const struct loading *l, const char *name)
 {
 	int index = store_folder_fd(l->store, STORE_INDEX);
-	int r = inject_pass(INJECT_RUN_DROP, NULL);
+	int r;
 
 	log_debug("%s", err_text(-EBADMSG));
-	if (r < 0 || !l->drop)
+	if (!l->drop)
+		return 0;
+	r = inject_pass(INJECT_RUN_DROP, NULL);
+	if (r < 0)
 		return r;
 	if (unlinkat(index, name, 0) < 0 && errno != ENOENT)
 		return err_set(-errno, "cannot remove index run %s: %s", name,
@@ -103,7 +106,7 @@ int runset_load(struct store *s, bool drop, struct runset **ret_set)
 				return r;
 			continue;
 		}
-		qsort(l.set->runs, l.set->count, sizeof(l.set->runs[0]),
+		qsort(l.set->runs, l.set->count, sizeof(struct run *),
 		      newest_first);
 		*ret_set = l.set;
 	}

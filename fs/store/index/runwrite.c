@@ -113,16 +113,11 @@ static int write_header(const struct writer *w, uint64_t tables_checksum)
 
 static int write_run(struct writer *w)
 {
-	_cleanup_free_ uint64_t *fan = calloc(PAGER_RUN_FANOUT, sizeof(*fan));
-	_cleanup_free_ struct pager_digest_entry *buffer =
-		malloc(ENTRIES_AT_ONCE * sizeof(*buffer));
 	uint64_t checksum;
 	int r;
 
-	if (!fan || !buffer)
+	if (!w->fan || !w->buffer)
 		return -ENOMEM;
-	w->fan = fan;
-	w->buffer = buffer;
 	w->at = run_layout(w->recipe->pack_count, 0);
 	r = write_entries(w);
 	if (r == 0)
@@ -170,13 +165,17 @@ int run_write(struct store *s, const struct run_recipe *recipe,
 	int tmp = store_folder_fd(s, STORE_TMP), r;
 	struct writer w = {.store = s, .recipe = recipe};
 	char temp[FILE_TEMP_NAME_MAX], name[RUN_NAME_MAX];
-	_cleanup_close_ int fd = file_create_temp(tmp, "run", temp);
 
-	if (fd < 0)
-		return err_set(fd, "cannot make an index run: %s",
-			       strerror(-fd));
-	w.fd = fd;
+	w.fd = file_create_temp(tmp, "run", temp);
+	if (w.fd < 0)
+		return err_set(w.fd, "cannot make an index run: %s",
+			       strerror(-w.fd));
+	w.fan = calloc(PAGER_RUN_FANOUT, sizeof(*w.fan));
+	w.buffer = malloc(ENTRIES_AT_ONCE * sizeof(*w.buffer));
 	r = write_run(&w);
+	free(w.fan);
+	free(w.buffer);
+	close_quietly(w.fd);
 	if (r == 0)
 		r = name_file(s, temp, name);
 	if (r < 0) {

@@ -24,7 +24,7 @@
 
 #define PACK_MAGIC	0x5041434bu
 #define NAME_SUFFIX	".pack"
-#define DIGESTS_AT_ONCE 2048u
+#define DIGESTS_AT_ONCE 512u /* on the stack: 12 KiB */
 
 struct pack {
 	uint32_t magic;
@@ -363,15 +363,15 @@ static int check_entries(const struct pack *p,
 	return 0;
 }
 
-static int check_digests_with(struct pack *p, XXH3_state_t *sum,
-			      struct pager_digest_entry *buf)
+static int check_digests_with(struct pack *p, XXH3_state_t *sum)
 {
-	struct pager_digest_entry before;
-	uint64_t left = p->trailer.digests, done = 0;
+	struct pager_digest_entry buf[DIGESTS_AT_ONCE], before;
+	uint64_t count = p->trailer.digests;
 	int r = 0;
 
 	(void)XXH3_64bits_reset(sum);
-	while (left && r == 0) {
+	for (uint64_t done = 0; r == 0 && done < count;) {
+		uint64_t left = count - done;
 		uint64_t n = left < DIGESTS_AT_ONCE ? left : DIGESTS_AT_ONCE;
 
 		r = pack_read_digests(p, done, n, buf);
@@ -381,7 +381,6 @@ static int check_digests_with(struct pack *p, XXH3_state_t *sum,
 		r = check_entries(p, buf, n, done ? &before : NULL);
 		before = buf[n - 1];
 		done += n;
-		left -= n;
 	}
 	if (r == 0 && XXH3_64bits_digest(sum) != p->trailer.digest_checksum)
 		r = damaged(p, "the digest table's checksum does not match");
@@ -390,13 +389,12 @@ static int check_digests_with(struct pack *p, XXH3_state_t *sum,
 
 int pack_check_digests(struct pack *p)
 {
-	_cleanup_free_ struct pager_digest_entry *buf =
-		malloc(DIGESTS_AT_ONCE * sizeof(*buf));
 	XXH3_state_t *sum = XXH3_createState();
-	int r = -ENOMEM;
+	int r;
 
-	if (buf && sum)
-		r = check_digests_with(p, sum, buf);
+	if (!sum)
+		return -ENOMEM;
+	r = check_digests_with(p, sum);
 	(void)XXH3_freeState(sum);
 	return r;
 }

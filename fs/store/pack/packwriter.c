@@ -128,6 +128,14 @@ static int fail(struct packwriter *w, int code, const char *what)
 	return code;
 }
 
+/* There is no number to tell yet; `code` may have words of its own. */
+static int fail_to_begin(struct packwriter *w, int code)
+{
+	w->error = err_wrap(code, "cannot begin a pack");
+	err_copy(code, w->error_text);
+	return code;
+}
+
 static int failed_before(const struct packwriter *w)
 {
 	return err_restore(w->error, w->error_text);
@@ -242,8 +250,10 @@ static int begin(struct packwriter *w)
 		.version = PAGER_PACK_VERSION,
 	};
 	uint64_t number;
-	int fd, r = store_next_pack(w->store, &number);
+	int fd, r;
 
+	err_clear(); /* an older line is not about what fails here */
+	r = store_next_pack(w->store, &number);
 	if (r < 0)
 		return r;
 	fd = create_file(w);
@@ -298,7 +308,7 @@ static int make_room(struct packwriter *w, uint32_t length)
 	if (w->fd < 0) {
 		r = begin(w);
 		if (r < 0)
-			return fail(w, r, "begin it");
+			return fail_to_begin(w, r);
 	}
 	if (w->end - w->flushed + length > BUFFER_SIZE) {
 		r = flush(w);
@@ -313,10 +323,28 @@ static int make_room(struct packwriter *w, uint32_t length)
 	return 0;
 }
 
+static void add_slot(struct packwriter *w, const struct packwriter_block *b,
+		     uint64_t checksum)
+{
+	LOCK_GUARD(&w->lock);
+	w->table[w->slots] = (struct pager_slot){
+		.offset = (uint32_t)w->end,
+		.length = (uint16_t)b->length,
+		.codec = (uint8_t)b->codec,
+		.kind = (uint8_t)b->kind,
+		.checksum = checksum,
+	};
+	memcpy(w->buffer + (w->end - w->flushed), b->stored, b->length);
+	w->digests[w->slots] = *b->digest;
+	remember(w, w->slots);
+	w->end += b->length;
+	w->slots++;
+}
+
 int packwriter_append(struct packwriter *w, const struct packwriter_block *b,
 		      uint64_t *ret_block)
 {
-	struct pager_slot *s;
+	uint64_t block;
 	int r;
 
 	assert(b->length && b->length <= PAGER_PAGE_SIZE);
@@ -325,22 +353,9 @@ int packwriter_append(struct packwriter *w, const struct packwriter_block *b,
 	r = make_room(w, b->length);
 	if (r < 0)
 		return r;
-	*ret_block = pager_block_id(w->pack, w->slots);
-	LOCK_GUARD(&w->lock);
-	s = &w->table[w->slots];
-	*s = (struct pager_slot){
-		.offset = (uint32_t)w->end,
-		.length = (uint16_t)b->length,
-		.codec = (uint8_t)b->codec,
-		.kind = (uint8_t)b->kind,
-		.checksum = XXH3_64bits_withSeed(b->plain, PAGER_PAGE_SIZE,
-						 *ret_block),
-	};
-	memcpy(w->buffer + (w->end - w->flushed), b->stored, b->length);
-	w->digests[w->slots] = *b->digest;
-	remember(w, w->slots);
-	w->end += b->length;
-	w->slots++;
+	block = pager_block_id(w->pack, w->slots);
+	add_slot(w, b, XXH3_64bits_withSeed(b->plain, PAGER_PAGE_SIZE, block));
+	*ret_block = block;
 	return 0;
 }
 
