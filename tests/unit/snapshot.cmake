@@ -1,7 +1,11 @@
-add_library(pager_image STATIC image.c)
-target_link_libraries(pager_image PUBLIC pager_scratch PkgConfig::CMOCKA)
+# What tests of publishing stand on.
+add_library(pager_publishing STATIC image.c publishing.c)
+target_link_libraries(pager_publishing PUBLIC pager_scratch PkgConfig::CMOCKA)
 
 pager_unit_test(name pager_store)
 pager_unit_test(manifest pager_store PkgConfig::XXHASH)
 pager_unit_test(pagetable pager_store)
 pager_unit_test(snapshot pager_scratch)
+foreach(name publish publish_input publish_dedup)
+  pager_unit_test(${name} pager_publishing)
+endforeach()

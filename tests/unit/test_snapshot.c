@@ -264,7 +264,7 @@ static void a_store_opened_for_reading_gives_leases(void **state)
 	assert_int_equal(snapshot_remove(t.store, "a"), 0);
 }
 
-enum { ROUNDS = 300 };
+enum { ROUNDS = 100 };
 
 static void *come_and_go(void *arg)
 {
