@@ -74,13 +74,14 @@ static double get_quantile(const struct stats *s, int i)
 	return SECONDS(hist_percentile(&s->sessions.latency, shares[i]));
 }
 
+/* In the order of struct metric. */
 #define ONE(name, type, unit, help, get)                      \
 	{                                                     \
-		name, type, unit, help, NULL, 1, NULL, get, 0 \
+		name, type, unit, help, NULL, NULL, get, 0, 0 \
 	}
 #define EACH(name, type, help, label, samples, get)                            \
 	{                                                                      \
-		name, type, NULL, help, #label, samples, label##_label, get, 0 \
+		name, type, NULL, help, #label, label##_label, get, samples, 0 \
 	}
 
 const struct metric metric_rows[] = {
@@ -103,9 +104,9 @@ const struct metric metric_rows[] = {
 	 NULL,                            \
 	 what,                            \
 	 NULL,                            \
-	 1,                               \
 	 NULL,                            \
 	 get_counter,                     \
+	 0,                               \
 	 SESSION_COUNT_##id},
 	SESSION_COUNTERS(X)
 #undef X

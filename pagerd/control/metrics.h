@@ -15,10 +15,10 @@ struct metric {
 	const char *unit; /* "seconds", "bytes"; NULL: plain numbers */
 	const char *help;
 	const char *label; /* NULL: one sample, without a label */
-	int samples;	   /* values of the label */
 	const char *(*label_value)(int i);
 	double (*value)(const struct stats *s, int i);
-	int index; /* what value() gets where there is no label */
+	int samples; /* values of the label; unused without one */
+	int index;   /* what value() gets where there is no label */
 };
 
 extern const struct metric metric_rows[];

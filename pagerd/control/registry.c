@@ -359,7 +359,8 @@ static size_t collect(struct registry *r, struct session **sessions)
 static int list_locked(struct registry *r, struct session ***ret_sessions,
 		       size_t *ret_count)
 {
-	struct session **sessions = calloc(r->count + 1, sizeof(*sessions));
+	struct session **sessions =
+		calloc(r->count + 1, sizeof(struct session *));
 
 	if (!sessions)
 		return -ENOMEM;

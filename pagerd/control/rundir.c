@@ -21,7 +21,6 @@
 #define RUNDIR_SESSIONS	   "sessions"
 #define RUNDIR_SOCKET	   "control.sock"
 #define RUNDIR_TEMP	   "control.sock.new"
-#define RUNDIR_BACKLOG	   128
 
 struct rundir {
 	char *path;
@@ -194,7 +193,7 @@ static int bind_and_listen(const struct rundir *rd, int fd,
 	if (fchmod(fd, RUNDIR_SOCKET_MODE) < 0 ||
 	    bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
 	    fchmodat(rd->fd, RUNDIR_TEMP, RUNDIR_SOCKET_MODE, 0) < 0 ||
-	    listen(fd, RUNDIR_BACKLOG) < 0)
+	    listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	return 0;
 }

@@ -121,7 +121,8 @@ static void description_has_the_same_rows(void **state)
 	FILE *f = open_description();
 
 	(void)state;
-	while (fgets(line, sizeof(line), f) && strcmp(line, "components:\n")) {
+	while (fgets(line, sizeof(line), f) &&
+	       strcmp(line, "components:\n") != 0) {
 		if (sscanf(line, "  /%126[^:]:", path + 1) == 1) {
 			path[0] = '/';
 		} else if (strncmp(line, "      summary: ", 15) == 0) {

@@ -96,7 +96,7 @@ static int parse(const char *text, size_t length, json_t **ret_object)
 int body_read(const char *text, size_t length, const struct body_field *fields,
 	      void *ret_values, json_t **ret_object)
 {
-	json_t *object;
+	json_t *object = NULL;
 	int r = parse(text ?: "", length, &object);
 
 	if (r < 0)
