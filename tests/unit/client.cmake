@@ -14,3 +14,5 @@ target_compile_definitions(test_preload PRIVATE
   PRELOAD="$<TARGET_FILE:pager-preload>"
   PRELOAD_USER="$<TARGET_FILE:preload_user>")
 add_dependencies(test_preload pager-preload preload_user)
+
+pager_unit_test(ctl pager_ctl pager_client pager_stub_daemon)
