@@ -68,10 +68,14 @@ struct session {
 	struct pagetable *table;
 	int pages_fd; /* holds the lock that makes the id ours */
 	struct watch listener, connection, uffd, vmm;
+	uid_t peer_uid;
 	uint64_t features; /* of the uffd, as negotiated */
 	struct handshake handshake;
 	struct regions regions;
-	/* listening: none; handshake: deadline; later: probe or poisoning. */
+	/*
+	 * listening: a rest from accepting; handshake: its deadline; later:
+	 * the next probe, or slice of a poisoning.
+	 */
 	struct timer timer;
 	uint64_t poison_address; /* how far a forced close has come */
 	enum session_end end;	 /* once state is ended */

@@ -146,6 +146,12 @@ static void the_fd_may_come_last_on_any_byte(void **state)
 		assert_int_equal(hear(t), 0);
 		assert_int_equal(t->h.len, strlen(good));
 		handshake_release(&t->h);
+		/* Unread, the two are glued together. */
+		say_text(t, good, 0);
+		say(t, &carriers[i], 1, 1);
+		assert_int_equal(hear(t), 0);
+		assert_int_equal(t->h.len, strlen(good));
+		handshake_release(&t->h);
 	}
 }
 
@@ -157,6 +163,16 @@ static void filler_behind_the_text_is_no_harm(void **state)
 	say(t, "\n\0 ", 3, 0);
 	assert_int_equal(hear(t), 0);
 	assert_int_equal(t->h.len, strlen(good));
+}
+
+static void more_bytes_behind_the_text_carry_nothing(void **state)
+{
+	struct test *t = *state;
+	char text[sizeof(good) + 2];
+
+	(void)snprintf(text, sizeof(text), "%sxy", good);
+	say_text(t, text, 1);
+	expect_refused(t, "bytes behind the text");
 }
 
 static void too_many_fds_are_refused(void **state)
@@ -394,6 +410,7 @@ int main(void)
 		TEST(brackets_in_strings_do_not_end_it),
 		TEST(the_fd_may_come_last_on_any_byte),
 		TEST(filler_behind_the_text_is_no_harm),
+		TEST(more_bytes_behind_the_text_carry_nothing),
 		TEST(too_many_fds_are_refused),
 		TEST(a_second_fd_later_is_refused),
 		TEST(other_texts_are_refused_at_once),

@@ -226,7 +226,7 @@ static void bad_handshakes_cost_the_connection_only(void **state)
 		"[]",
 		"[1]",
 		"[{\"base_host_virt_addr\":4096}]",
-		"[{\"base_host_virt_addr\":4096,\"size\":4096,\"offset\":0}]x",
+		"[{\"base_host_virt_addr\":4096,\"size\":4096,\"offset\":0}]xy",
 		"[{\"base_host_virt_addr\":4096,\"size\":4096,\"offset\":0}]",
 	};
 	struct bench *b = *state;
@@ -362,6 +362,42 @@ static void a_second_peer_is_refused(void **state)
 	bench_expect_end(b, s, SESSION_END_VMM_GONE);
 }
 
+/* The mode of the socket keeps most out; that it opens is not enough. */
+static void another_user_is_refused(void **state)
+{
+	struct bench *b = *state;
+	struct session *s;
+	struct vmm v;
+
+	if (getuid() != 0)
+		skip();
+	s = simple_session(b);
+	bench_let_others_in(b, s);
+	vmm_start(&v);
+	assert_int_equal(VMM_DO(&v, CLIENT_BECOME, 0, 12345), 0);
+	vmm_connect(&v, s);
+	bench_wait_counter(s, SESSION_COUNT_REFUSED, 1);
+	vmm_exit(&v);
+	bench_close(b, s);
+}
+
+/* The process that connected is gone, its memory is not. */
+static void memory_may_outlive_the_process_that_connected(void **state)
+{
+	struct bench *b = *state;
+	struct session *s = simple_session(b);
+	struct vmm v;
+
+	vmm_restore(&v, s, SIZE, PAGE);
+	assert_int_equal(VMM_DO(&v, CLIENT_TOUCH, 0, 0), 0);
+	vmm_say(&v, CLIENT_MOULT, 0, (const uint64_t[3]){0});
+	vmm_wait_dead(&v);
+	vmm_compare(&v, 0, bench_image(b));
+	assert_int_equal(pool_close(bench_pool(b), s, POOL_CLOSE_IDLE), -EBUSY);
+	vmm_exit(&v);
+	bench_expect_end(b, s, SESSION_END_VMM_GONE);
+}
+
 /* PITFALLS 18: nothing is left of a VMM that was killed. */
 static void a_killed_vmm_leaves_nothing(void **state)
 {
@@ -491,6 +527,8 @@ int main(void)
 		TEST(a_peer_that_dies_in_its_handshake_is_forgotten),
 		TEST(a_vmm_that_dies_right_after_ends_its_session),
 		TEST(a_second_peer_is_refused),
+		TEST(another_user_is_refused),
+		TEST(memory_may_outlive_the_process_that_connected),
 		TEST(a_killed_vmm_leaves_nothing),
 		TEST(a_live_vm_is_closed_by_force_only),
 		TEST(a_vm_that_let_its_memory_go_needs_no_session),

@@ -278,6 +278,13 @@ void bench_close(struct bench *b, struct session *s)
 	bench_expect_end(b, s, SESSION_END_CLOSED);
 }
 
+void bench_let_others_in(struct bench *b, struct session *s)
+{
+	assert_int_equal(chmod(b->folder, 0711), 0);
+	assert_int_equal(chmod(b->sessions, 0711), 0);
+	assert_int_equal(chmod(session_socket_path(s), 0666), 0);
+}
+
 /* Nothing tells of a status: looked at every millisecond. */
 static void pause_a_moment(void)
 {
@@ -511,4 +518,12 @@ bool vmm_is_alive(struct vmm *v)
 
 	(void)waitid(P_PID, (id_t)v->pid, &info, WEXITED | WNOHANG | WNOWAIT);
 	return info.si_pid == 0;
+}
+
+void vmm_wait_dead(struct vmm *v)
+{
+	siginfo_t info;
+
+	assert_int_equal(waitid(P_PID, (id_t)v->pid, &info, WEXITED | WNOWAIT),
+			 0);
 }

@@ -70,6 +70,9 @@ uint64_t bench_counter(struct session *s, enum session_counter counter);
 /* Closes one without a VM, and drops the caller's reference. */
 void bench_close(struct bench *b, struct session *s);
 
+/* Any user may open the session's socket. */
+void bench_let_others_in(struct bench *b, struct session *s);
+
 /* Waits for a session to end in that way, and drops the reference. */
 void bench_expect_end(struct bench *b, struct session *s, enum session_end end);
 
@@ -126,3 +129,6 @@ void vmm_exit(struct vmm *v); /* by itself, and reap */
 /* Reaps one that somebody else killed; the signal. */
 int vmm_reap(struct vmm *v);
 bool vmm_is_alive(struct vmm *v);
+
+/* Waits for its death, and leaves the reaping to one of the others. */
+void vmm_wait_dead(struct vmm *v);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -325,6 +326,25 @@ static int64_t populate(const struct area *a, uint64_t offset)
 	return result(ioctl(uffd, UFFDIO_COPY, &c));
 }
 
+static void serve(void);
+
+static int go_on(void *arg)
+{
+	(void)arg;
+	serve();
+	_exit(0);
+}
+
+static int64_t moult(void)
+{
+	static uint8_t stack[1 << 20] __attribute__((aligned(16)));
+
+	if (clone(go_on, stack + sizeof(stack), CLONE_VM | CLONE_FILES, NULL) <
+	    0)
+		return -errno;
+	_exit(0);
+}
+
 static int64_t obey_memory(const struct client_command *c, struct area *a)
 {
 	switch (c->op) {
@@ -378,6 +398,10 @@ static int64_t obey(const struct client_command *c)
 		return result(fcntl(uffd, F_SETFL, 0));
 	case CLIENT_CLOSE_UFFD:
 		return result(close(uffd));
+	case CLIENT_BECOME:
+		return result(setuid((uid_t)c->a));
+	case CLIENT_MOULT:
+		return moult();
 	case CLIENT_EXIT:
 		_exit(0);
 	default:
@@ -385,10 +409,21 @@ static int64_t obey(const struct client_command *c)
 	}
 }
 
+static void serve(void)
+{
+	struct client_command c;
+
+	while (recv(CONTROL_FD, &c, sizeof(c), 0) == (ssize_t)sizeof(c)) {
+		struct client_reply reply = {.result = obey(&c)};
+
+		if (send(CONTROL_FD, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
+			return;
+	}
+}
+
 int main(void)
 {
 	struct sigaction on = {.sa_handler = bus};
-	struct client_command c;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)sigaction(SIGBUS, &on, NULL);
@@ -396,11 +431,6 @@ int main(void)
 		      SHARED_FD, 0);
 	if (shared == MAP_FAILED)
 		return 1;
-	while (recv(CONTROL_FD, &c, sizeof(c), 0) == (ssize_t)sizeof(c)) {
-		struct client_reply reply = {.result = obey(&c)};
-
-		if (send(CONTROL_FD, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
-			return 1;
-	}
+	serve();
 	return 0;
 }

@@ -39,6 +39,9 @@ enum client_op {
 	CLIENT_CLOSE_UFFD,
 	CLIENT_POPULATE, /* region, a: offset: UFFDIO_COPY of 0xAA, wakes nobody
 			    -> 0 */
+	CLIENT_BECOME,	 /* a: uid -> 0 */
+	/* Its process exits; another one goes on with the same memory. */
+	CLIENT_MOULT,
 	CLIENT_EXIT,
 };
 

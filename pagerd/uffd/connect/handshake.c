@@ -80,7 +80,8 @@ static int scan_structure(struct handshake *h, char c)
 /*
  * Follows brackets and strings only, to see where the text ends; whether it
  * is JSON is for the parser. `carrier`: the last byte came with an fd, which
- * needs a byte to ride on.
+ * needs a byte to ride on. The kernel may have glued that one to the text
+ * before it, so one byte behind the text is let pass with the fd.
  */
 static int scan(struct handshake *h, bool carrier)
 {

@@ -15,6 +15,7 @@
 /* A peer that keeps connecting gets no more lines than this in the log. */
 #define REFUSALS_TOLD  32
 #define ACCEPTS_A_TURN 4
+#define ACCEPT_REST    UINT64_C(100000000)
 
 /* How often a VM is looked at whose VMM's death nothing tells us. */
 #define PROBE_FIRST UINT64_C(50000000)
@@ -79,7 +80,7 @@ static void refuse(struct session *s, const struct peer *peer, int error)
 static void drop_peer(struct session *s, int error)
 {
 	struct worker *w = worker_of(s);
-	struct peer peer = {.pid = s->shown.vmm_pid, .uid = s->uid};
+	struct peer peer = {.pid = s->shown.vmm_pid, .uid = s->peer_uid};
 
 	refuse(s, &peer, error);
 	worker_unwatch(w, &s->connection);
@@ -238,6 +239,7 @@ static int take_peer(struct session *s, int fd, struct peer *peer)
 	s->vmm.fd = steal_fd(peer->pidfd);
 	s->vmm.ready = vmm_exited;
 	s->end = SESSION_END_VMM_GONE;
+	s->peer_uid = peer->uid;
 	atomic_store(&s->shown.vmm_pid, peer->pid);
 	session_set_state(s, SESSION_HANDSHAKE);
 	r = worker_watch(w, &s->connection, EPOLLIN | EPOLLRDHUP);
@@ -278,6 +280,31 @@ static void welcome(struct session *s, int accepted)
 	shake_hands(s);
 }
 
+static void accept_again(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+	struct worker *w = worker_of(s);
+
+	if (worker_watch(w, &s->listener, EPOLLIN) < 0)
+		timer_arm(&w->timers, t, worker_now() + ACCEPT_REST,
+			  accept_again);
+}
+
+/*
+ * There are no descriptors left: who waits to be accepted would have the
+ * listener ready for ever. Once a VM is served nobody else is welcome.
+ */
+static void rest_from_accepting(struct session *s)
+{
+	struct worker *w = worker_of(s);
+
+	log_warn("cannot accept a connection: %m session=%s", s->id);
+	worker_mute(w, &s->listener);
+	if (session_state(s) == SESSION_LISTENING)
+		timer_arm(&w->timers, &s->timer, worker_now() + ACCEPT_REST,
+			  accept_again);
+}
+
 static void listener_ready(struct watch *watch, uint32_t events)
 {
 	struct session *s = container_of(watch, struct session, listener);
@@ -287,6 +314,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
 		int fd = accept4(watch->fd, NULL, NULL,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED)
+			rest_from_accepting(s);
 		if (fd < 0)
 			return;
 		welcome(s, fd);

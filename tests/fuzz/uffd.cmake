@@ -1,0 +1,1 @@
+pager_fuzz(handshake pager_uffd)
