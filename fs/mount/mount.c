@@ -26,6 +26,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -295,12 +296,16 @@ static int absolute_path(const char *path, char **ret_path)
 	return 0;
 }
 
-/* The mount of a process that was killed answers ENOTCONN until it is gone. */
+/*
+ * The mount of a process that was killed answers ENOTCONN until it is gone.
+ * statvfs() asks the file system itself; what stat() says the kernel may know.
+ */
 static int clear_path(const char *path)
 {
+	struct statvfs fs;
 	struct stat st;
 
-	while (stat(path, &st) < 0) {
+	while (statvfs(path, &fs) < 0) {
 		if (errno != ENOTCONN || !is_ours(path))
 			return err_set(-errno, "%s: %m", path);
 		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -309,6 +314,8 @@ static int clear_path(const char *path)
 				       "fusermount3 -uz",
 				       path);
 	}
+	if (stat(path, &st) < 0)
+		return err_set(-errno, "%s: %m", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(-ENOTDIR, "%s: no folder", path);
 	return 0;

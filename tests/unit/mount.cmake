@@ -1,6 +1,6 @@
 # A store with a cache in front, for what a mount stands on.
 add_library(pager_mount_fixture STATIC mount_fixture.c)
-target_link_libraries(pager_mount_fixture PUBLIC pager_mount pager_image)
+target_link_libraries(pager_mount_fixture PUBLIC pager_mount pager_publishing)
 
 foreach(name image pages tree)
   pager_unit_test(${name} pager_mount_fixture)

@@ -38,7 +38,9 @@ static const uint8_t *page_at(size_t page)
 
 static int same(size_t a, size_t b)
 {
-	return memcmp(page_at(a), page_at(b), PAGER_PAGE_SIZE) == 0;
+	/* The first byte tells most apart, at no cost to the sanitizers. */
+	return *page_at(a) == *page_at(b) &&
+	       memcmp(page_at(a), page_at(b), PAGER_PAGE_SIZE) == 0;
 }
 
 static unsigned int count_same(size_t page)

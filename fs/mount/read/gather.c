@@ -22,7 +22,6 @@
 #include <string.h>
 
 #include "fs/base/err.h"
-#include "fs/cache/cache.h"
 #include "fs/cache/fetch.h"
 #include "fs/io/file.h"
 #include "fs/store/source.h"
@@ -83,6 +82,23 @@ uint8_t *gather_buffer(struct gather *g)
 struct gather_want *gather_wants(struct gather *g)
 {
 	return g->wants;
+}
+
+static int missing_is_damage(int r)
+{
+	char text[ERR_TEXT_MAX];
+
+	if (r != -ENOENT)
+		return r;
+	err_copy(r, text);
+	return err_restore(-EBADMSG, text);
+}
+
+int gather_block(const struct view *v, uint64_t block, enum cache_class class,
+		 uint8_t *ret_page, uint8_t *ret_kind)
+{
+	return missing_is_damage(fetch_read(v->cache, v->source, block, class,
+					    ret_page, ret_kind));
 }
 
 /* A page table may name a node where a page has to be. */
@@ -283,7 +299,7 @@ int gather_pages(struct gather *g, const struct view *v,
 		int r = gather_batch(g, v, wants + i, n);
 
 		if (r < 0)
-			return r;
+			return missing_is_damage(r);
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "fs/base/cleanup.h"
+#include "fs/cache/cache.h"
 #include "fs/mount/view/view.h"
 #include "pager/block.h"
 
@@ -35,6 +36,14 @@ struct gather_want {
 	uint64_t block; /* of a page; not 0 */
 	uint8_t *page;	/* where its 4096 bytes go */
 };
+
+/*
+ * One block of any kind, copied: what somebody needs and what therefore has
+ * to be there. A missing pack or slot is damage, -EBADMSG, not -ENOENT, which
+ * would tell a reader that there is no such file. Any thread.
+ */
+int gather_block(const struct view *v, uint64_t block, enum cache_class class,
+		 uint8_t *ret_page, uint8_t *ret_kind);
 
 /*
  * All of them, or a negative errno with what is wrong (-EBADMSG, -EIO ...);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "fs/base/err.h"
-#include "fs/cache/fetch.h"
 #include "fs/io/page.h"
 #include "fs/store/snapshot/pagetable.h"
 #include "fs/store/snapshot/snapshot.h"
@@ -30,8 +29,7 @@ static int read_node(void *arg, uint64_t block, uint8_t *ret_page,
 {
 	const struct view *v = arg;
 
-	return fetch_read(v->cache, v->source, block, CACHE_NODE, ret_page,
-			  ret_kind);
+	return gather_block(v, block, CACHE_NODE, ret_page, ret_kind);
 }
 
 /* The name may have been removed and published anew since it was shown. */

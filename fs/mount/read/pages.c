@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "fs/base/err.h"
-#include "fs/cache/fetch.h"
 #include "fs/io/text.h"
 #include "fs/store/store.h"
 
@@ -253,7 +252,7 @@ static int digest_text(const struct pages *p, uint64_t block,
 		ret_hex[2 * PAGER_DIGEST_SIZE] = '\0';
 		return 0;
 	}
-	r = fetch_read(v->cache, v->source, block, CACHE_MOUNT, page, &kind);
+	r = gather_block(v, block, CACHE_MOUNT, page, &kind);
 	if (r < 0)
 		return r;
 	store_digest(v->store, page, kind, &digest);

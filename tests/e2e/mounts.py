@@ -1,0 +1,71 @@
+"""A store mounted by pagerfs, for the tests of the mount."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+from conftest import BUILD, DEADLINE
+
+PAGERFS = BUILD / "fs" / "mount" / "pagerfs"
+READX = BUILD / "tests" / "e2e" / "readx"
+
+_cached = (BUILD / "CMakeCache.txt").read_text()
+SANITIZED = bool(re.search(r"^PAGER_SANITIZE:\w+=.+$", _cached, re.M))
+INJECT = bool(re.search(r"^PAGER_INJECT:\w+=(ON|1)$", _cached, re.M))
+
+
+def is_mounted(path):
+    return any(line.split()[1] == str(path)
+               for line in open("/proc/self/mounts", encoding="utf-8"))
+
+
+def unmount(path):
+    """Whatever is on the path, alive or dead."""
+    while is_mounted(path):
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+class Mount:
+    """A pagerfs in the foreground. As a context it ends with SIGTERM."""
+
+    def __init__(self, store, path, *options, env=None):
+        self.path = pathlib.Path(path)
+        self.path.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [PAGERFS, "-f", store, self.path, *options],
+            stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **(env or {})})
+        self.lines = []
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.endswith("ready\n"):
+                break
+        else:
+            raise AssertionError(f"pagerfs: {self.lines}")
+        self.snapshots = self.path / "snapshots"
+
+    def memory(self, name="guest"):
+        return self.snapshots / name / "memory"
+
+    def cache(self):
+        return json.loads((self.path / ".pager/cache.json").read_text())
+
+    def end(self, number=signal.SIGTERM):
+        """The exit status; the log is whole then."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(DEADLINE)
+        with self.process.stderr:
+            self.lines += list(self.process.stderr)
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ValueError):
+            self.end()
+        unmount(self.path)
