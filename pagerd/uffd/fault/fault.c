@@ -335,6 +335,19 @@ void fault_failed(struct fault *f, int error)
 	policy_page(f, error);
 }
 
+static bool is_absent_zero(const struct fault *f, const struct cache_ref *leaf,
+			   uint64_t page)
+{
+	uint64_t block;
+
+	if (pagestate_get(f->session->pages, page) != PAGER_PAGE_ABSENT)
+		return false;
+	if (!leaf)
+		return true;
+	return pagetable_entry(leaf->data, leaf->kind, page, &block) == 0 &&
+	       block == 0;
+}
+
 /*
  * The zero pages around f->page: within its aligned run and its region, all
  * absent, all zero in the leaf (NULL: all of it is).
@@ -344,7 +357,7 @@ static uint64_t zero_run(const struct fault *f, const struct cache_ref *leaf,
 {
 	const struct region *r = f->region;
 	uint64_t low = f->page / ZERO_RUN_PAGES * ZERO_RUN_PAGES;
-	uint64_t high = low + ZERO_RUN_PAGES, first = f->page, end, block;
+	uint64_t high = low + ZERO_RUN_PAGES, first = f->page, end;
 	uint64_t region_low = r->offset / PAGER_PAGE_SIZE;
 	uint64_t region_high = region_low + r->size / PAGER_PAGE_SIZE;
 
@@ -352,16 +365,11 @@ static uint64_t zero_run(const struct fault *f, const struct cache_ref *leaf,
 		low = region_low;
 	if (high > region_high)
 		high = region_high;
-#define FITS(p)                                                                \
-	(pagestate_get(f->session->pages, p) == PAGER_PAGE_ABSENT &&           \
-	 (!leaf || (pagetable_entry(leaf->data, leaf->kind, p, &block) == 0 && \
-		    block == 0)))
-	while (first > low && FITS(first - 1))
+	while (first > low && is_absent_zero(f, leaf, first - 1))
 		first--;
 	end = f->page + 1;
-	while (end < high && FITS(end))
+	while (end < high && is_absent_zero(f, leaf, end))
 		end++;
-#undef FITS
 	*ret_first = first;
 	return end - first;
 }
