@@ -45,11 +45,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static const uint8_t *image(struct test *t, uint64_t page)
-{
-	return bench_image(t->bench) + page * PAGE;
-}
-
 static void start(struct test *t, enum session_policy policy)
 {
 	struct session_options o = bench_session_options(t->bench, "one");
@@ -170,6 +165,11 @@ static void memory_that_moves_is_no_zero(void **state)
 }
 
 #ifdef PAGER_INJECT
+
+static const uint8_t *image(struct test *t, uint64_t page)
+{
+	return bench_image(t->bench) + page * PAGE;
+}
 
 static void inject(const char *spec)
 {
