@@ -106,11 +106,20 @@ __attribute__((constructor)) static void read_environment(void)
 	shim.file = file;
 }
 
+static void *address(long result)
+{
+	void *addr;
+
+	memcpy(&addr, &result, sizeof(addr));
+	return addr;
+}
+
 static void *kernel_mmap(void *addr, size_t length, int prot, int flags, int fd,
 			 off_t offset)
 {
 	/* The system call, as dlsym(3) may allocate and so map. */
-	return (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
+	return address(
+		syscall(SYS_mmap, addr, length, prot, flags, fd, offset));
 }
 
 static bool is_our_file(int fd)
@@ -266,5 +275,6 @@ void *preload_mremap(void *old, size_t old_size, size_t new_size, int flags,
 		complain(shim.file, "cannot be moved or resized (mremap)");
 		return fail(-EINVAL);
 	}
-	return (void *)syscall(SYS_mremap, old, old_size, new_size, flags, new);
+	return address(
+		syscall(SYS_mremap, old, old_size, new_size, flags, new));
 }

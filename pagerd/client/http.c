@@ -219,8 +219,8 @@ int http_request(struct http *h, const char *method, const char *path,
 		c = set_url(h, path);
 	if (c == CURLE_OK)
 		c = perform(h, body);
-	if (c == CURLE_OK && !g.data)
-		g.error = make_room(&g, 0);
+	if (c == CURLE_OK)
+		g.error = make_room(&g, 0); /* an empty body has had none */
 	if (c != CURLE_OK || g.error < 0) {
 		free(g.data);
 		if (g.error == -EFBIG)

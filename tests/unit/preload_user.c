@@ -131,8 +131,7 @@ static void moving(int fd)
 
 static void *map_one(void *arg)
 {
-	int fd = (int)(intptr_t)arg;
-	uint8_t *data = map(NULL, 8192, MAP_PRIVATE, fd, 8192);
+	uint8_t *data = map(NULL, 8192, MAP_PRIVATE, *(int *)arg, 8192);
 
 	EXPECT(data != MAP_FAILED);
 	expect_image(data, 8192, 8192);
@@ -144,8 +143,7 @@ static void threads(int fd)
 	pthread_t t[4];
 
 	for (int i = 0; i < 4; i++)
-		EXPECT(pthread_create(&t[i], NULL, map_one,
-				      (void *)(intptr_t)fd) == 0);
+		EXPECT(pthread_create(&t[i], NULL, map_one, &fd) == 0);
 	for (int i = 0; i < 4; i++)
 		EXPECT(pthread_join(t[i], NULL) == 0);
 }

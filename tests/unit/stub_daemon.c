@@ -45,8 +45,13 @@ struct stub_daemon {
 	_Atomic bool refuse, got_uffd;
 	_Atomic unsigned int requests, served, installed, removes;
 	unsigned int created, served_before; /* of the HTTP thread */
-	char request[REQUEST_MAX];
-	char handshake[HANDSHAKE_MAX];
+	char request[REQUEST_MAX];	     /* of the HTTP thread */
+	char handshake[HANDSHAKE_MAX];	     /* of the page thread */
+
+	/* The last whole ones; protected by lock, and copied for the test. */
+	pthread_mutex_t lock;
+	char last_request[REQUEST_MAX], last_handshake[HANDSHAKE_MAX];
+	char shown_request[REQUEST_MAX], shown_handshake[HANDSHAKE_MAX];
 
 	/* Of the page thread. */
 	struct connection connections[CONNECTIONS_MAX];
@@ -67,6 +72,13 @@ static int listen_at(const char *folder, const char *name)
 	return fd;
 }
 
+static void copy(struct stub_daemon *d, char *to, const char *from)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	memcpy(to, from, strlen(from) + 1);
+	(void)pthread_mutex_unlock(&d->lock);
+}
+
 /* True when the whole of a request is there. */
 static bool is_whole(const char *request)
 {
@@ -85,7 +97,6 @@ static bool read_request(struct stub_daemon *d, int fd)
 	struct pollfd fds[2] = {{d->stop, POLLIN, 0}, {fd, POLLIN, 0}};
 	size_t length = 0;
 
-	/* The last one stays to be looked at until the next is there. */
 	do {
 		ssize_t n;
 
@@ -99,6 +110,7 @@ static bool read_request(struct stub_daemon *d, int fd)
 		length += (size_t)n;
 		d->request[length] = '\0';
 	} while (!is_whole(d->request));
+	copy(d, d->last_request, d->request);
 	return true;
 }
 
@@ -237,6 +249,7 @@ static bool read_handshake(struct stub_daemon *d, struct connection *c)
 		length += (size_t)n;
 		d->handshake[length] = '\0';
 	} while (!parse_handshake(d, c));
+	copy(d, d->last_handshake, d->handshake);
 	d->got_uffd = is_uffd(c->uffd);
 	return true;
 }
@@ -373,6 +386,7 @@ struct stub_daemon *stub_start(const char *runtime)
 	if (!d)
 		abort();
 	(void)snprintf(d->folder, sizeof(d->folder), "%s", runtime);
+	(void)pthread_mutex_init(&d->lock, NULL);
 	d->page = aligned_alloc(4096, PAGE_MAX);
 	d->stop = eventfd(0, EFD_CLOEXEC);
 	d->forget = eventfd(0, EFD_CLOEXEC);
@@ -410,7 +424,8 @@ void stub_answer(struct stub_daemon *d, const char *bytes)
 
 const char *stub_request(struct stub_daemon *d)
 {
-	return d->request;
+	copy(d, d->shown_request, d->last_request);
+	return d->shown_request;
 }
 
 unsigned int stub_requests(struct stub_daemon *d)
@@ -425,7 +440,8 @@ void stub_refuse(struct stub_daemon *d, bool refuse)
 
 const char *stub_handshake(struct stub_daemon *d)
 {
-	return d->handshake;
+	copy(d, d->shown_handshake, d->last_handshake);
+	return d->shown_handshake;
 }
 
 bool stub_got_uffd(struct stub_daemon *d)

@@ -33,7 +33,7 @@ void stub_stop(struct stub_daemon *d);
  */
 void stub_answer(struct stub_daemon *d, const char *bytes);
 
-/* The last request, its head and body; valid until the next. */
+/* The last request, its head and body; valid until the next call. */
 const char *stub_request(struct stub_daemon *d);
 unsigned int stub_requests(struct stub_daemon *d);
 

@@ -422,7 +422,7 @@ static void layouts_that_cannot_be(void **state)
 		{{{NULL, HUGE, 4096}}, 1, HUGE},
 		{{{NULL, 8192, UINT64_MAX - 4095}}, 1, 4096},
 		{{{NULL, UINT64_MAX - 4095, 8192}}, 1, 4096},
-		{{{(void *)-4096, 8192, 0}}, 1, 4096},
+		{{{(void *)0xfffffffffffff000, 8192, 0}}, 1, 4096},
 		{{{(void *)65536, 8192, 0}, {(void *)69632, 4096, 0}}, 2, 4096},
 		{{{(void *)69632, 4096, 0}, {(void *)65536, 8192, 0}}, 2, 4096},
 	};
@@ -597,9 +597,17 @@ static void locked_memory_is_refused(void **state)
 	assert_int_equal(pager_session_close(s), 0);
 }
 
-static void *read_byte(void *addr)
+struct reading {
+	const volatile uint8_t *addr;
+	uint8_t value;
+};
+
+static void *read_byte(void *arg)
 {
-	return (void *)(uintptr_t) * (volatile uint8_t *)addr;
+	struct reading *reading = arg;
+
+	reading->value = *reading->addr;
+	return NULL;
 }
 
 /* The process's own userfaultfd, by its name in /proc. */
@@ -645,18 +653,17 @@ static void a_dead_daemon_stalls_and_never_zeroes(void **state)
 	struct fixture *f = *state;
 	struct pager_session *s = make_session(f);
 	struct pager_map *m;
-	uint8_t *second;
+	struct reading reading = {NULL, 0};
 	pthread_t thread;
-	void *value;
 
 	options.size = 2 * 4096;
 	assert_int_equal(pager_map(s, &options, &m), 0);
-	second = (uint8_t *)pager_map_data(m) + 4096;
+	reading.addr = (uint8_t *)pager_map_data(m) + 4096;
 	stub_forget(f->daemon);
-	assert_int_equal(pthread_create(&thread, NULL, read_byte, second), 0);
-	answer_one_fault(find_uffd(), (uintptr_t)second);
-	assert_int_equal(pthread_join(thread, &value), 0);
-	assert_int_equal((uintptr_t)value, stub_byte(4096));
+	assert_int_equal(pthread_create(&thread, NULL, read_byte, &reading), 0);
+	answer_one_fault(find_uffd(), (uintptr_t)reading.addr);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(reading.value, stub_byte(4096));
 	pager_unmap(m);
 	assert_int_equal(pager_session_close(s), 0);
 }

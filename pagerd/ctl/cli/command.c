@@ -8,26 +8,26 @@
 #include "pagerd/ctl/run/snapshots.h"
 
 const struct command_option command_globals[] = {
-	{OPTION_STORE, "store", VALUE_FOLDER, "DIR", false, false,
+	{OPTION_STORE, VALUE_FOLDER, "store", "DIR", false, false,
 	 "the store that snapshots are in",
 	 "The store. Default: $PAGERD_STORE, else /var/lib/pagerd."},
-	{OPTION_RUNTIME, "runtime", VALUE_FOLDER, "DIR", false, false,
+	{OPTION_RUNTIME, VALUE_FOLDER, "runtime", "DIR", false, false,
 	 "the daemon's runtime directory",
 	 "Where the daemon's control socket is. Default: $PAGERD_RUNTIME, else "
 	 "/run/pagerd."},
-	{OPTION_JSON, "json", VALUE_NONE, NULL, false, false,
+	{OPTION_JSON, VALUE_NONE, "json", NULL, false, false,
 	 "print one JSON document",
 	 "Prints one JSON document on stdout in place of text. When the "
 	 "command fails, the line on stderr is the same, and a command that "
 	 "did nothing prints no document."},
-	{OPTION_QUIET, "quiet", VALUE_NONE, NULL, false, false,
+	{OPTION_QUIET, VALUE_NONE, "quiet", NULL, false, false,
 	 "no progress, no summaries; lists: names only",
 	 "No progress bar, and no summary of what was done. Lists are names "
 	 "only, one a line."},
-	{OPTION_HELP, "help", VALUE_NONE, NULL, false, false,
+	{OPTION_HELP, VALUE_NONE, "help", NULL, false, false,
 	 "print this, or a command's help, and exit",
 	 "Prints the commands, or a command's options, and exits."},
-	{OPTION_VERSION, "version", VALUE_NONE, NULL, false, false,
+	{OPTION_VERSION, VALUE_NONE, "version", NULL, false, false,
 	 "print the version and exit", "Prints the version and exits."},
 	{.name = NULL},
 };
@@ -35,28 +35,28 @@ const struct command_option command_globals[] = {
 static const struct command_option no_options[] = {{.name = NULL}};
 
 static const struct command_option publish_options[] = {
-	{OPTION_MEMORY, "memory", VALUE_FILE, "FILE", true, false,
+	{OPTION_MEMORY, VALUE_FILE, "memory", "FILE", true, false,
 	 "the guest's memory; - reads a pipe",
 	 "The file of the guest's memory. Its size need not be a multiple of "
 	 "4 KiB and is kept. - reads standard input to its end."},
-	{OPTION_VMSTATE, "vmstate", VALUE_FILE, "FILE", false, false,
+	{OPTION_VMSTATE, VALUE_FILE, "vmstate", "FILE", false, false,
 	 "the VMM's state file",
 	 "The state that the VMM saved beside the memory."},
-	{OPTION_ATTACH, "attach", VALUE_FILE_PAIR, "KEY=FILE", false, true,
+	{OPTION_ATTACH, VALUE_FILE_PAIR, "attach", "KEY=FILE", false, true,
 	 "keep a further file under KEY",
 	 "Keeps a further file, for example a VM's configuration, under KEY."},
-	{OPTION_BASE, "base", VALUE_SNAPSHOT, "NAME", false, false,
+	{OPTION_BASE, VALUE_SNAPSHOT, "base", "NAME", false, false,
 	 "note NAME as the parent",
 	 "Notes that the new snapshot descends from NAME. Blocks are shared "
 	 "with every snapshot of the store in any case."},
-	{OPTION_CODEC, "codec", VALUE_WORD, "zstd|lz4|none", false, false,
+	{OPTION_CODEC, VALUE_WORD, "codec", "zstd|lz4|none", false, false,
 	 "compression of new blocks (default: zstd)",
 	 "How new blocks are compressed. zstd is the smallest, lz4 is faster "
 	 "to read, none is for data that is compressed already. A block that "
 	 "does not shrink is stored as it is. Default: zstd."},
-	{OPTION_LABEL, "label", VALUE_PAIR, "K=V", false, true,
+	{OPTION_LABEL, VALUE_PAIR, "label", "K=V", false, true,
 	 "note V under K", "Notes a text V under K, for people and programs."},
-	{OPTION_THREADS, "threads", VALUE_NUMBER, "N", false, false,
+	{OPTION_THREADS, VALUE_NUMBER, "threads", "N", false, false,
 	 "threads that hash and compress",
 	 "How many threads hash and compress. Default: as many as there are "
 	 "processors, at most 8."},
@@ -64,31 +64,31 @@ static const struct command_option publish_options[] = {
 };
 
 static const struct command_option export_options[] = {
-	{OPTION_MEMORY, "memory", VALUE_FILE, "FILE", false, false,
+	{OPTION_MEMORY, VALUE_FILE, "memory", "FILE", false, false,
 	 "write the guest's memory; - is stdout",
 	 "Writes the memory to FILE. - writes it to standard output, zeros "
 	 "included."},
-	{OPTION_VMSTATE, "vmstate", VALUE_FILE, "FILE", false, false,
+	{OPTION_VMSTATE, VALUE_FILE, "vmstate", "FILE", false, false,
 	 "write the VMM's state file",
 	 "Writes the state that was published with --vmstate to FILE."},
 	{.name = NULL},
 };
 
 static const struct command_option create_options[] = {
-	{OPTION_ID, "id", VALUE_SESSION, "ID", false, false,
+	{OPTION_ID, VALUE_TEXT, "id", "ID", false, false,
 	 "the session's id (default: a random one)",
 	 "The session's id: 1 to 64 of A-Z a-z 0-9 . _ -, the first no dot. "
 	 "Default: 16 random hex digits."},
-	{OPTION_POLICY, "policy", VALUE_WORD, "kill|poison|stall", false, false,
+	{OPTION_POLICY, VALUE_WORD, "policy", "kill|poison|stall", false, false,
 	 "when a page cannot be had (default: kill)",
 	 "What happens to the VM when a page cannot be had after retries: kill "
 	 "ends the VMM, poison gives SIGBUS to whoever touches that page, "
 	 "stall tries again for ever. A VM never gets a wrong page. Default: "
 	 "kill."},
-	{OPTION_UID, "uid", VALUE_NUMBER, "U", false, false,
+	{OPTION_UID, VALUE_NUMBER, "uid", "U", false, false,
 	 "the user that may connect, beside root",
 	 "Gives the session's socket to user U, whose VMM may then connect."},
-	{OPTION_GID, "gid", VALUE_NUMBER, "G", false, false,
+	{OPTION_GID, VALUE_NUMBER, "gid", "G", false, false,
 	 "the group of the socket", "Gives the socket to group G."},
 	{.name = NULL},
 };

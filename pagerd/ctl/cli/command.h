@@ -49,8 +49,8 @@ enum option_id {
 
 struct command_option {
 	enum option_id id;
-	const char *name;     /* without the dashes; NULL ends a list */
 	enum value_kind kind; /* of its value */
+	const char *name;     /* without the dashes; NULL ends a list */
 	const char *argument; /* as shown; NULL for a flag */
 	bool required, repeatable;
 	const char *help;  /* one line of at most 48 columns */

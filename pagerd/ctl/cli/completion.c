@@ -62,7 +62,7 @@ static void print_flags(FILE *out, const struct command_option *o)
 
 static void print_words(FILE *out, const char *words)
 {
-	for (; *words; words++)
+	for (; words && *words; words++)
 		(void)fputc(*words == '|' ? ' ' : *words, out);
 }
 

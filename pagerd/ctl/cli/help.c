@@ -52,12 +52,8 @@ static void print_prose(FILE *out, const char *prose)
 
 static void print_entry(FILE *out, const char *left, const char *right)
 {
-	int column = fprintf(out, "  %-*s", COLUMN - 3, left);
-
-	if (column >= COLUMN) {
+	if (fprintf(out, "  %-*s", COLUMN - 3, left) >= COLUMN)
 		(void)fprintf(out, "\n%*s", COLUMN - 1, "");
-		column = COLUMN - 1;
-	}
 	(void)fputc(' ', out);
 	print_wrapped(out, right, strlen(right), COLUMN, COLUMN);
 }

@@ -112,8 +112,8 @@ static int list_names(const struct invocation *inv, struct store *s,
 int snapshots_list(const struct invocation *inv)
 {
 	struct store *s cleanup(cleanup_store) = NULL;
-	char **names;
-	size_t count;
+	char **names = NULL;
+	size_t count = 0;
 	int r = store_open(inv->store, STORE_READ, &s), status;
 
 	if (r == 0)
