@@ -358,6 +358,7 @@ int mount_new(const struct mount_options *options, struct mount **ret_mount)
 	if (!m)
 		return -ENOMEM;
 	m->magic = MOUNT_MAGIC;
+	opens_init(&m->context.opens);
 	m->context.rdwr_open = options->rdwr_open;
 	m->readahead = options->readahead;
 	m->nice = options->nice;
@@ -427,6 +428,7 @@ void mount_free(struct mount *m)
 		fuse_session_unmount(m->session);
 	if (m->session)
 		fuse_session_destroy(m->session);
+	opens_release(&m->context.opens);
 	tree_free(m->context.tree);
 	close_quietly(m->ended_fd);
 	free(m->path);

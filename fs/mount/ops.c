@@ -22,8 +22,6 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "fs/io/text.h"
-#include "fs/mount/handle.h"
-#include "fs/mount/tree/listing.h"
 #include "fs/store/store.h"
 
 static _Thread_local struct gather *thread_gather;
@@ -82,6 +80,16 @@ static void fail_and_tell(fuse_req_t req, const struct node *n, int r)
 		log_error("mount: %s: %s snapshot=%s", n->name, err_text(r),
 			  n->snap ? n->snap->name : "-");
 	fail(req, r);
+}
+
+static struct opens *opens_of(fuse_req_t req)
+{
+	return &context(req)->opens;
+}
+
+static struct opened *opened_of(const struct fuse_file_info *fi)
+{
+	return (struct opened *)(uintptr_t)fi->fh;
 }
 
 static const struct node *node_of(fuse_req_t req, fuse_ino_t id)
@@ -201,7 +209,8 @@ static bool may_open(const struct ops_context *c, const struct node *n,
 static void do_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	const struct node *n = node_of(req, id);
-	struct handle *h;
+	struct opened *o;
+	bool live;
 	int r;
 
 	if (!n || !may_open(context(req), n, fi->flags)) {
@@ -209,29 +218,25 @@ static void do_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		return;
 	}
 	err_clear();
-	r = handle_open(tree_of(req), n, &h);
+	r = opens_file(opens_of(req), tree_of(req), n, &o);
 	if (r < 0) {
 		fail_and_tell(req, n, r);
 		return;
 	}
-	fi->fh = (uintptr_t)h;
-	fi->direct_io = handle_is_live(h) ||
-			(fi->flags & O_ACCMODE) != O_RDONLY;
-	fi->keep_cache = !handle_is_live(h);
+	live = handle_is_live(o->handle);
+	fi->fh = (uintptr_t)o;
+	fi->direct_io = live || (fi->flags & O_ACCMODE) != O_RDONLY;
+	fi->keep_cache = !live;
 	fi->noflush = 1;
 	if (fuse_reply_open(req, fi) < 0)
-		handle_close(h); /* the release will not come */
+		opens_close(opens_of(req), o); /* no release will come */
 }
 
-static struct handle *handle_of(const struct fuse_file_info *fi)
-{
-	return (struct handle *)(uintptr_t)fi->fh;
-}
-
+/* Of a file or a folder. */
 static void do_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	(void)id;
-	handle_close(handle_of(fi));
+	opens_close(opens_of(req), opened_of(fi));
 	fail(req, 0);
 }
 
@@ -259,10 +264,10 @@ static void do_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 		return;
 	}
 	err_clear();
-	r = handle_read(handle_of(fi), thread_gather, (uint64_t)offset, size,
-			&data, &len);
+	r = handle_read(opened_of(fi)->handle, thread_gather, (uint64_t)offset,
+			size, &data, &len);
 	if (r < 0)
-		read_failed(req, id, handle_of(fi), offset, r);
+		read_failed(req, id, opened_of(fi)->handle, offset, r);
 	else
 		(void)fuse_reply_buf(req, (const char *)data, len);
 }
@@ -275,74 +280,46 @@ static void do_lseek(fuse_req_t req, fuse_ino_t id, off_t offset, int whence,
 
 	err_clear();
 	if (offset >= 0)
-		r = handle_seek(handle_of(fi), whence, (uint64_t)offset,
+		r = handle_seek(opened_of(fi)->handle, whence, (uint64_t)offset,
 				&found);
 	if (r < 0)
-		read_failed(req, id, handle_of(fi), offset, r);
+		read_failed(req, id, opened_of(fi)->handle, offset, r);
 	else
 		(void)fuse_reply_lseek(req, (off_t)found);
 }
 
 /* Folders */
 
-/* An open folder: what it held when it was opened or rewound. */
-struct folder {
-	struct listing listing;
-	bool begun; /* somebody has read from the start */
-};
-
-static void free_folder(struct folder *f)
-{
-	if (!f)
-		return;
-	listing_release(&f->listing);
-	free(f);
-}
-
 static void do_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	const struct node *n = node_of(req, id);
-	struct folder *f = calloc(1, sizeof(*f));
-	int r = f ? 0 : -ENOMEM;
+	struct opened *o;
+	int r;
 
-	err_clear();
-	if (r == 0)
-		r = n ? listing_read(tree_of(req), n, &f->listing) : -ESTALE;
-	if (r < 0) {
-		free_folder(f);
-		if (n)
-			fail_and_tell(req, n, r);
-		else
-			fail(req, r);
+	if (!n) {
+		fail(req, -ESTALE);
 		return;
 	}
-	fi->fh = (uintptr_t)f;
+	err_clear();
+	r = opens_folder(opens_of(req), tree_of(req), n, &o);
+	if (r < 0) {
+		fail_and_tell(req, n, r);
+		return;
+	}
+	fi->fh = (uintptr_t)o;
 	if (fuse_reply_open(req, fi) < 0)
-		free_folder(f);
+		opens_close(opens_of(req), o); /* no release will come */
 }
 
-static struct folder *folder_of(const struct fuse_file_info *fi)
-{
-	return (struct folder *)(uintptr_t)fi->fh;
-}
-
-static void do_releasedir(fuse_req_t req, fuse_ino_t id,
-			  struct fuse_file_info *fi)
-{
-	(void)id;
-	free_folder(folder_of(fi));
-	fail(req, 0);
-}
-
-static int rewind_folder(fuse_req_t req, const struct node *n, struct folder *f)
+static int rewind_folder(fuse_req_t req, const struct node *n, struct opened *o)
 {
 	struct listing fresh;
 	int r = listing_read(tree_of(req), n, &fresh);
 
 	if (r < 0)
 		return r;
-	listing_release(&f->listing);
-	f->listing = fresh;
+	listing_release(&o->listing);
+	o->listing = fresh;
 	return 0;
 }
 
@@ -421,22 +398,22 @@ static void put_all(struct dirents *d, const struct node *n,
  * The listing changes only from its start on, so that offsets stay good while
  * a folder is read. The kernel reads an open folder with one thread at a time.
  */
-static void read_folder(fuse_req_t req, const struct node *n, struct folder *f,
+static void read_folder(fuse_req_t req, const struct node *n, struct opened *o,
 			struct dirents *d, off_t offset)
 {
 	int r = n ? 0 : -ESTALE;
 
 	if (d->size > GATHER_BUFFER_SIZE || offset < 0)
 		r = -EINVAL;
-	if (r == 0 && offset == 0 && f->begun)
-		r = rewind_folder(req, n, f);
+	if (r == 0 && offset == 0 && o->begun)
+		r = rewind_folder(req, n, o);
 	if (r < 0) {
 		fail(req, r);
 		return;
 	}
-	f->begun = true;
+	o->begun = true;
 	d->buf = (char *)gather_buffer(thread_gather);
-	put_all(d, n, &f->listing, offset);
+	put_all(d, n, &o->listing, offset);
 	/* Should it not arrive, its nodes stay until the mount ends. */
 	(void)fuse_reply_buf(req, d->buf, d->used);
 }
@@ -446,7 +423,7 @@ static void do_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 {
 	struct dirents d = {.req = req, .size = size};
 
-	read_folder(req, node_of(req, id), folder_of(fi), &d, offset);
+	read_folder(req, node_of(req, id), opened_of(fi), &d, offset);
 }
 
 static void do_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size,
@@ -454,7 +431,7 @@ static void do_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size,
 {
 	struct dirents d = {.req = req, .size = size, .plus = true};
 
-	read_folder(req, node_of(req, id), folder_of(fi), &d, offset);
+	read_folder(req, node_of(req, id), opened_of(fi), &d, offset);
 }
 
 /* Facts about the file system and its files */
@@ -710,7 +687,7 @@ const struct fuse_lowlevel_ops ops_table = {
 	.opendir = do_opendir,
 	.readdir = do_readdir,
 	.readdirplus = do_readdirplus,
-	.releasedir = do_releasedir,
+	.releasedir = do_release,
 	.statfs = do_statfs,
 	.getxattr = do_getxattr,
 	.listxattr = do_listxattr,

@@ -9,12 +9,14 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
+#include "fs/mount/opens.h"
 #include "fs/mount/read/gather.h"
 #include "fs/mount/tree/tree.h"
 
-/* The session's user data. Constant once the session runs. */
+/* The session's user data; tree and rdwr_open are set before it runs. */
 struct ops_context {
 	struct tree *tree;
+	struct opens opens;
 	/*
 	 * Files of snapshots may be opened O_RDWR, for programs that do so
 	 * even for a private mapping. Nothing can be written all the same.

@@ -1,0 +1,72 @@
+#include "fs/mount/opens.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void opens_init(struct opens *o)
+{
+	lock_init(&o->lock, "open files");
+	list_init(&o->list);
+}
+
+static void free_opened(struct opened *opened)
+{
+	if (!opened)
+		return;
+	handle_close(opened->handle);
+	listing_release(&opened->listing);
+	free(opened);
+}
+
+DEFINE_CLEANUP(opened, struct opened *, free_opened)
+
+void opens_release(struct opens *o)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&o->list)))
+		free_opened(container_of(n, struct opened, node));
+	lock_release(&o->lock);
+}
+
+static void enter(struct opens *o, struct opened *opened)
+{
+	LOCK_GUARD(&o->lock);
+	list_insert(&o->list, &opened->node);
+}
+
+int opens_file(struct opens *o, struct tree *t, const struct node *n,
+	       struct opened **ret_opened)
+{
+	struct opened *opened cleanup(cleanup_opened) =
+		calloc(1, sizeof(*opened));
+	int r = opened ? handle_open(t, n, &opened->handle) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	enter(o, opened);
+	*ret_opened = steal_ptr(opened);
+	return 0;
+}
+
+int opens_folder(struct opens *o, struct tree *t, const struct node *n,
+		 struct opened **ret_opened)
+{
+	struct opened *opened cleanup(cleanup_opened) =
+		calloc(1, sizeof(*opened));
+	int r = opened ? listing_read(t, n, &opened->listing) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	enter(o, opened);
+	*ret_opened = steal_ptr(opened);
+	return 0;
+}
+
+void opens_close(struct opens *o, struct opened *opened)
+{
+	lock_take(&o->lock);
+	list_remove(&opened->node);
+	lock_drop(&o->lock);
+	free_opened(opened);
+}
