@@ -3,8 +3,12 @@
  * the daemon and whoever takes a session over. Page n stands in byte n / 4 of
  * the body, in bits 2 * (n % 4) and the next.
  *
- *   header  4096 bytes
- *   body    (pages + 3) / 4 bytes
+ *   header  64 bytes
+ *   inbox   126 messages of the userfaultfd, 32 bytes each
+ *   body    (pages + 3) / 4 bytes, from byte 4096 on
+ *
+ * The inbox is where the daemon reads the userfaultfd's messages to. What a
+ * dead daemon had read stands there, whether it came to act on it or not.
  */
 #pragma once
 
@@ -12,7 +16,9 @@
 
 #define PAGER_PAGESTATE_MAGIC	"PAGRPGST"
 #define PAGER_PAGESTATE_VERSION 1
-#define PAGER_PAGESTATE_HEADER	4096u
+#define PAGER_PAGESTATE_HEADER	4096u /* with the inbox */
+#define PAGER_PAGESTATE_INBOX	64u
+#define PAGER_INBOX_MESSAGES	126u
 
 enum pager_page_state {
 	PAGER_PAGE_ABSENT = 0,	/* never installed: its bytes are the image's */

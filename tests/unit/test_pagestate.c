@@ -148,6 +148,55 @@ static void its_space_is_taken_at_once(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
+static void a_successor_finds_states_and_counts(void **state)
+{
+	struct test *t = *state;
+	struct pagestate *s = NULL;
+
+	pagestate_set(t->s, 3, 700, PAGER_PAGE_PRESENT);
+	pagestate_set(t->s, 600, 9, PAGER_PAGE_REMOVED);
+	memset(t->s->inbox, 0x5a, PAGER_INBOX_MESSAGES * 32);
+	pagestate_free(t->s);
+	t->s = NULL;
+	assert_int_equal(pagestate_open(t->fd, PAGES, &digest, &t->s), 0);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_PRESENT), 691);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_REMOVED), 9);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_ABSENT), PAGES - 700);
+	assert_int_equal(pagestate_get(t->s, 608), PAGER_PAGE_REMOVED);
+	assert_int_equal(pagestate_get(t->s, 609), PAGER_PAGE_PRESENT);
+	assert_int_equal(*((uint8_t *)t->s->inbox), 0x5a);
+	assert_int_equal(t->s->map[PAGER_PAGESTATE_HEADER - 1], 0x5a);
+	assert_int_equal(pagestate_open(t->fd, PAGES * 2, &digest, &s),
+			 -EBADMSG);
+	assert_int_equal(
+		pagestate_open(t->fd, PAGES, &(struct pager_digest){{9}}, &s),
+		-EBADMSG);
+	t->s->map[8] = 2;
+	assert_int_equal(pagestate_open(t->fd, PAGES, &digest, &s), -ENOTSUP);
+	t->s->map[0] = 0;
+	assert_int_equal(pagestate_open(t->fd, PAGES, &digest, &s), -EBADMSG);
+	assert_int_equal(ftruncate(t->fd, 4096), 0);
+	assert_int_equal(pagestate_open(t->fd, PAGES, &digest, &s), -EBADMSG);
+	assert_null(s);
+}
+
+static void a_torn_2_mib_page_is_levelled(void **state)
+{
+	struct test *t = *state;
+
+	pagestate_set(t->s, 512, 40, PAGER_PAGE_PRESENT);
+	pagestate_level(t->s, 512);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_PRESENT), 512);
+	pagestate_set(t->s, 512, 1, PAGER_PAGE_POISONED);
+	pagestate_level(t->s, 512);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_POISONED), 512);
+	pagestate_set(t->s, 1023, 1, PAGER_PAGE_REMOVED);
+	pagestate_level(t->s, 512);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_REMOVED), 512);
+	pagestate_level(t->s, 1024);
+	assert_int_equal(pagestate_count(t->s, PAGER_PAGE_ABSENT), PAGES - 512);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -158,6 +207,8 @@ int main(void)
 		TEST(runs_end_where_states_change),
 		TEST(pages_are_rounded_up_to_2_mib),
 		TEST(its_space_is_taken_at_once),
+		TEST(a_successor_finds_states_and_counts),
+		TEST(a_torn_2_mib_page_is_levelled),
 	};
 
 	(void)signal(SIGXFSZ, SIG_IGN);

@@ -22,6 +22,11 @@
 #include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/serve/worker.h"
 
+_Static_assert(PAGER_PAGESTATE_INBOX +
+			       PAGER_INBOX_MESSAGES * sizeof(struct uffd_msg) ==
+		       PAGER_PAGESTATE_HEADER,
+	       "the inbox fills the page");
+
 /* In one turn of one session: batches answered, reads a batch. */
 #define ROUNDS	      4
 #define READS_A_ROUND 4
@@ -161,25 +166,26 @@ static bool take_event(struct session *s, const struct uffd_msg *m)
 /* Reads one round's messages; the count, or -errno. */
 static int read_round(struct session *s, struct list_node *fresh)
 {
-	struct worker *w = atomic_load(&s->worker);
+	struct uffd_msg *inbox = s->pages->inbox;
 	bool changed = false;
 	int total = 0, n;
 
 	for (int i = 0; i < READS_A_ROUND; i++) {
 		uint64_t now;
 
-		n = uffd_read(s->uffd.fd, w->messages, WORKER_MESSAGES);
+		/* Into the file that outlives us: see pagestate.h. */
+		n = uffd_read(s->uffd.fd, inbox, PAGER_INBOX_MESSAGES);
 		if (n < 0)
 			return n;
 		now = worker_now();
 		for (int k = 0; k < n; k++) {
-			if (w->messages[k].event == UFFD_EVENT_PAGEFAULT)
-				take_fault(s, &w->messages[k], fresh, now);
+			if (inbox[k].event == UFFD_EVENT_PAGEFAULT)
+				take_fault(s, &inbox[k], fresh, now);
 			else
-				changed |= take_event(s, &w->messages[k]);
+				changed |= take_event(s, &inbox[k]);
 		}
 		total += n;
-		if (n < WORKER_MESSAGES)
+		if (n < (int)PAGER_INBOX_MESSAGES)
 			break;
 	}
 	if (changed)
@@ -194,6 +200,16 @@ static void answer(struct session *s, struct list_node *fresh)
 	count_kinds(s, fresh);
 	while ((n = list_pop(fresh)))
 		fault_step(container_of(n, struct fault, wait_node));
+}
+
+void events_replay(struct session *s)
+{
+	const struct uffd_msg *inbox = s->pages->inbox;
+
+	for (unsigned int i = 0; i < PAGER_INBOX_MESSAGES; i++)
+		/* A FORK's descriptor was its reader's. */
+		if (inbox[i].event != UFFD_EVENT_FORK)
+			(void)take_event(s, &inbox[i]);
 }
 
 void events_ready(struct watch *watch, uint32_t events)

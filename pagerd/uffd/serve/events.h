@@ -8,5 +8,11 @@
 /* For the watch of session->uffd. */
 void events_ready(struct watch *watch, uint32_t events);
 
+/*
+ * For a session that was taken over: applies again every REMOVE that a dead
+ * daemon had read last. Before any fault is answered.
+ */
+void events_replay(struct session *s);
+
 /* Faults that were put back are woken where there is room again. */
 void events_wake_overflowed(struct session *s);

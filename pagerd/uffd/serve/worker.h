@@ -10,7 +10,6 @@
  */
 #pragma once
 
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 
 #include "fs/base/lock.h"
@@ -18,8 +17,6 @@
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/session_impl.h"
-
-#define WORKER_MESSAGES 128
 
 struct worker {
 	/* Immutable while the thread runs. */
@@ -36,7 +33,6 @@ struct worker {
 	struct list_node sessions, ending, overflowed;
 	struct fault_pool faults;
 	struct huge_pool huge;
-	struct uffd_msg messages[WORKER_MESSAGES];
 	bool stopping;
 
 	_Atomic uint64_t load; /* sessions; pool.c chooses by it */
