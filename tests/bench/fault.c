@@ -125,7 +125,7 @@ static int check_bytes(const struct fault_bench *b, const uint8_t *data)
 		if (pread(fd, page, sizeof(page), (off_t)(i * sizeof(page))) !=
 		    sizeof(page))
 			return -EIO;
-		if (memcmp(page, data + i * sizeof(page), sizeof(page)))
+		if (memcmp(page, data + i * sizeof(page), sizeof(page)) != 0)
 			return err_set(-EBADMSG, "page %llu is not the image's",
 				       (unsigned long long)i);
 	}
