@@ -162,8 +162,8 @@ int digests_find(struct digests *d, const struct pager_digest *digest,
 		else
 			to = middle;
 	}
-	if (from == d->known.count ||
-	    memcmp(digest_of(d->known.list[from]), digest, sizeof(*digest)))
+	if (from == d->known.count || memcmp(digest_of(d->known.list[from]),
+					     digest, sizeof(*digest)) != 0)
 		return -ENOENT;
 	*ret_name = strdup(d->known.list[from]->name);
 	return *ret_name ? 0 : -ENOMEM;
@@ -186,7 +186,8 @@ int digests_list(struct digests *d, struct pager_digest **ret_digests,
 	for (size_t i = 0; i < d->known.count; i++) {
 		const struct pager_digest *one = digest_of(d->known.list[i]);
 
-		if (count == 0 || memcmp(&list[count - 1], one, sizeof(*one)))
+		if (count == 0 ||
+		    memcmp(&list[count - 1], one, sizeof(*one)) != 0)
 			list[count++] = *one;
 	}
 	*ret_digests = list;
