@@ -244,7 +244,7 @@ static void cancel_half_way(void *arg, uint64_t done, uint64_t total)
 	assert_true(done > *last && total == SIZE && done <= total);
 	*last = done;
 	if (done > total / 2)
-		cancelled = 1;
+		__atomic_store_n(&cancelled, 1, __ATOMIC_RELAXED);
 }
 
 static void a_cancelled_export_leaves_nothing(void **state)

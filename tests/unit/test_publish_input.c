@@ -239,7 +239,7 @@ static void cancel(void *arg, uint64_t done, uint64_t total)
 	(void)arg;
 	(void)done;
 	(void)total;
-	cancelled = 1;
+	__atomic_store_n(&cancelled, 1, __ATOMIC_RELAXED);
 }
 
 static void a_cancelled_publish_leaves_nothing(void **state)

@@ -23,6 +23,7 @@
 #include "fs/base/lock.h"
 #include "fs/io/file.h"
 #include "fs/io/page.h"
+#include "fs/store/publish/cancel.h"
 #include "fs/store/snapshot/pagetable.h"
 
 #define UNIT_SIZE (PAGER_NODE_ENTRIES * (uint64_t)PAGER_PAGE_SIZE)
@@ -300,7 +301,6 @@ static bool account(struct export *e, const struct unit *u, int result)
 static void *work(void *arg)
 {
 	struct export *e = arg;
-	const volatile int *cancelled = e->options->cancelled;
 	uint64_t units = pagetable_leaves(e->table);
 	struct unit u = {0};
 	int r = 0;
@@ -315,8 +315,9 @@ static void *work(void *arg)
 
 		if (number >= units)
 			break;
-		r = cancelled && *cancelled ? err_set(-ECANCELED, "cancelled")
-					    : export_unit(e, &u, number);
+		r = cancel_is_set(e->options->cancelled)
+			    ? err_set(-ECANCELED, "cancelled")
+			    : export_unit(e, &u, number);
 		if (!account(e, &u, r))
 			break;
 	}

@@ -11,6 +11,7 @@
 #include "fs/base/lock.h"
 #include "fs/io/file.h"
 #include "fs/io/page.h"
+#include "fs/store/publish/cancel.h"
 #include "pager/manifest.h"
 
 struct input {
@@ -193,7 +194,7 @@ static int wait_readable(const struct input *in)
 	struct pollfd p = {.fd = in->fd, .events = POLLIN};
 
 	for (;;) {
-		if (in->cancelled && *in->cancelled)
+		if (cancel_is_set(in->cancelled))
 			return -ECANCELED;
 		if (poll(&p, 1, in->cancelled ? CANCEL_POLL_MS : -1) > 0)
 			return 0;

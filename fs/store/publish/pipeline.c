@@ -9,6 +9,7 @@
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
 #include "fs/io/page.h"
+#include "fs/store/publish/cancel.h"
 #include "fs/store/snapshot/imagedigest.h"
 #include "fs/store/snapshot/tablewriter.h"
 
@@ -262,13 +263,12 @@ static void note_error(struct pipeline *p, int code)
 /* A unit to fill; NULL when there is an error. */
 static struct unit *take_unit(struct pipeline *p)
 {
-	const volatile int *cancelled = p->options->cancelled;
 	struct unit *u;
 
 	LOCK_GUARD(&p->lock);
 	while (!p->free && !p->error)
 		condition_wait(&p->changed, &p->lock);
-	if (cancelled && *cancelled)
+	if (cancel_is_set(p->options->cancelled))
 		note_error(p, err_set(-ECANCELED, "cancelled"));
 	if (p->error)
 		return NULL;

@@ -54,6 +54,7 @@
 #include "fs/io/file.h"
 #include "fs/io/page.h"
 #include "fs/store/pack/codec.h"
+#include "fs/store/publish/cancel.h"
 #include "fs/store/publish/dedup.h"
 #include "fs/store/publish/input.h"
 #include "fs/store/publish/pipeline.h"
@@ -314,7 +315,6 @@ static int sync_packs(const struct job *j)
 
 static int do_job(struct job *j)
 {
-	const volatile int *cancelled = j->options->cancelled;
 	int r = check_options(j);
 
 	if (r == 0)
@@ -327,7 +327,7 @@ static int do_job(struct job *j)
 		r = sync_packs(j);
 	if (r == 0)
 		r = note_facts(j);
-	if (r == 0 && cancelled && *cancelled)
+	if (r == 0 && cancel_is_set(j->options->cancelled))
 		r = err_set(-ECANCELED, "cancelled");
 	if (r < 0)
 		return r;
