@@ -76,7 +76,8 @@ const struct option_signal option_signals[OPTION_SIGNAL_COUNT] = {
 	 "for, and exits 0. No VM is hurt."},
 	{"SIGQUIT", "end now, by each session's policy",
 	 "Every session is closed by its policy, which with the default kills "
-	 "its VM, and the daemon exits 0."},
+	 "its VM, and the daemon exits 0. A session whose VM cannot be ended, "
+	 "as with the policy stall, is still waited for."},
 };
 
 /* A value as text, and where it stands: "--cache" or "FILE:3: cache". */
