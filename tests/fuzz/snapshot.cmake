@@ -1,0 +1,3 @@
+foreach(name manifest pagetable)
+  pager_fuzz(${name} pager_store PkgConfig::XXHASH)
+endforeach()
