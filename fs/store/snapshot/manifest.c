@@ -237,21 +237,21 @@ static json_t *pack_manifest(const struct manifest *m)
 			 (json_int_t)m->stored_bytes);
 }
 
-static void fill_header(struct pager_manifest_header *h,
-			const uint8_t store_id[16], const char *body,
-			uint32_t len)
+static void write_header(uint8_t *to, const uint8_t store_id[16],
+			 const char *body, uint32_t len)
 {
-	XXH128_canonical_t digest;
-
-	*h = (struct pager_manifest_header){
+	struct pager_manifest_header h = {
 		.magic = PAGER_MANIFEST_MAGIC,
 		.version = htole32(PAGER_MANIFEST_VERSION),
 		.body_length = htole32(len),
 	};
-	memcpy(h->store, store_id, sizeof(h->store));
+	XXH128_canonical_t digest;
+
+	memcpy(h.store, store_id, sizeof(h.store));
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(body, len));
-	memcpy(h->body_digest, digest.digest, sizeof(h->body_digest));
-	h->checksum = htole64(XXH3_64bits(h, sizeof(*h) - 8));
+	memcpy(h.body_digest, digest.digest, sizeof(h.body_digest));
+	h.checksum = htole64(XXH3_64bits(&h, sizeof(h) - 8));
+	memcpy(to, &h, sizeof(h));
 }
 
 int manifest_encode(const struct manifest *m, const uint8_t store_id[16],
@@ -276,8 +276,7 @@ int manifest_encode(const struct manifest *m, const uint8_t store_id[16],
 	bytes = malloc(sizeof(struct pager_manifest_header) + len);
 	if (!bytes)
 		return -ENOMEM;
-	fill_header((struct pager_manifest_header *)bytes, store_id, body,
-		    (uint32_t)len);
+	write_header(bytes, store_id, body, (uint32_t)len);
 	memcpy(bytes + sizeof(struct pager_manifest_header), body, len);
 	*ret_len = sizeof(struct pager_manifest_header) + len;
 	*ret_bytes = bytes;
@@ -530,7 +529,8 @@ int manifest_decode(const uint8_t *bytes, size_t len,
 {
 	json_t *root cleanup(cleanup_json) = NULL;
 	struct manifest m = {0};
-	struct manifest *held cleanup(cleanup_manifest) = &m;
+	struct manifest *held __attribute__((unused))
+	cleanup(cleanup_manifest) = &m;
 	json_error_t e;
 	int r = check_frame(bytes, len, store_id);
 
