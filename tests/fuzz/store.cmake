@@ -1,3 +1,3 @@
-foreach(name superblock slot pack run)
+foreach(name superblock slot pack run workingset)
   pager_fuzz(${name} pager_store PkgConfig::XXHASH)
 endforeach()
