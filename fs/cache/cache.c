@@ -1,24 +1,25 @@
 /*
  * The cache proper: shards, and whoever waits in them.
  *
- * Two mappings are made at the start, and nothing is allocated after: the
- * arena, and the tables of all shards. Both are only reserved; links and
+ * Two mappings are made at the start, for the most that the cache may grow to:
+ * the arena, and the tables of all shards. Both are only reserved; links and
  * bitmaps are laid out so that zeroed memory means empty, and slots are given
  * out from the lowest, so that memory is used as the cache fills. The
  * capacity follows from the limit: as many slots as fit beside their own
- * metadata, about 70 bytes a slot, all of which counts from the start.
+ * metadata, about 70 bytes a slot, all of which counts from the start, and
+ * what was charged (resize.h). The number of shards never changes.
  *
  * Invariants, each under the shard's lock:
  * 1. A block has at most one slot, and a slot that is filling has exactly one
  *    filler. Hence one read a block, however many ask.
- * 2. What is filling or pinned is never evicted, so that bytes behind a ref
- *    do not change: the lock orders fill, reads and the next fill.
+ * 2. What is filling or pinned is never evicted or moved, so that bytes behind
+ *    a ref do not change: the lock orders fill, reads and the next fill.
  * 3. A waiter is in one list, of an entry or of its shard, with `queued` set;
  *    or it was taken out by the one thread that now calls wake(), or by
  *    cache_cancel(). So each is woken or cancelled, never both.
- * 4. While a slot waiter stands in the shard nothing there is free or
- *    evictable; each step that ends this (the last unpin of an entry, a
- *    failed fill) wakes them all.
+ * 4. While a slot waiter stands in the shard nothing there can be claimed by
+ *    its class; each step that ends this (the last unpin of an entry, a
+ *    failed fill, a hold that ends, a larger limit) wakes them all.
  * 5. A failed fill leaves nothing behind.
  *
  * A mutex and not atomics on the hit path: it costs two uncontended locked
@@ -30,42 +31,19 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
-#include "fs/cache/shard/hash.h"
-#include "fs/cache/shard/shard.h"
-#include "pager/block.h"
-
-#define CACHE_MAGIC UINT32_C(0x43414348)
+#include "fs/cache/cache_impl.h"
+#include "fs/cache/shard/memory.h"
 
 /*
  * A shard is worth its own lock from 4 MiB on: two threads that hit at random
  * cost each other 200 ns a hit with 16 shards, 130 ns with 64.
  */
 #define SLOTS_PER_SHARD 1024
-
-#define DROP_STEP 256
-
-struct cache {
-	uint32_t magic;
-	uint32_t slots; /* of each shard */
-	unsigned int shard_count;
-	struct shard *shards; /* with their tables: the metadata's mapping */
-	size_t metadata;      /* bytes of that */
-	uint8_t *arena;
-	size_t arena_bytes;
-	size_t limit;
-};
-
-static size_t metadata_bytes(unsigned int shards, uint32_t slots)
-{
-	size_t bytes = shards * (sizeof(struct shard) + shard_bytes(slots));
-
-	return (bytes + PAGER_PAGE_SIZE - 1) / PAGER_PAGE_SIZE *
-	       PAGER_PAGE_SIZE;
-}
 
 static unsigned int choose_shards(size_t limit)
 {
@@ -77,53 +55,67 @@ static unsigned int choose_shards(size_t limit)
 	return shards;
 }
 
-/* The most slots a shard that all fit into the limit with their metadata. */
-static uint32_t slots_within(size_t limit, unsigned int shards)
+size_t cache_bytes_for(const struct cache *c, uint32_t slots)
 {
-	size_t fixed = sizeof(struct cache) + PAGER_PAGE_SIZE +
-		       shards * (sizeof(struct shard) + 128);
-	size_t each = PAGER_PAGE_SIZE + sizeof(struct entry) + 24;
-	size_t slots = fixed < limit ? (limit - fixed) / each / shards : 0;
-
-	return slots < UINT32_MAX / 2 ? (uint32_t)slots : UINT32_MAX / 2;
+	return sizeof(*c) + PAGER_PAGE_SIZE + c->charged +
+	       c->shard_count * (sizeof(struct shard) + shard_bytes(slots) +
+				 (size_t)slots * PAGER_PAGE_SIZE);
 }
 
-/* NULL, with the error noted, where there is not so much to be had. */
-static void *reserve(size_t bytes)
+/* Guesses high by leaving out what is rounded up, then counts down. */
+uint32_t cache_slots_within(const struct cache *c, size_t limit)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t each = c->shard_count * (PAGER_PAGE_SIZE + sizeof(struct entry));
+	size_t slots = limit / each;
 
-	if (p == MAP_FAILED) {
-		(void)err_set(-ENOMEM, "cache: cannot reserve %zu bytes: %m",
-			      bytes);
-		return NULL;
-	}
-	/* Guests' memory has no place in a core file. */
-	(void)madvise(p, bytes, MADV_DONTDUMP);
-	return p;
+	if (slots > UINT32_MAX / 2)
+		slots = UINT32_MAX / 2;
+	while (slots > 0 && cache_bytes_for(c, (uint32_t)slots) > limit)
+		slots--;
+	return (uint32_t)slots;
 }
 
-static void unreserve(void *memory, size_t bytes)
+static size_t all_of_memory(void)
 {
-	if (memory && munmap(memory, bytes) < 0)
-		abort(); /* we mapped it just so */
+	return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static void init_shards(struct cache *c, unsigned int shards)
+/* Addresses for `most` slots a shard. False where there are none. */
+static bool reserve(struct cache *c, uint32_t most)
 {
-	uint8_t *tables = (uint8_t *)(c->shards + shards);
-	size_t bytes = (size_t)c->slots * PAGER_PAGE_SIZE;
+	unsigned int shards = c->shard_count;
 
-	for (unsigned int i = 0; i < shards; i++)
-		shard_init(&c->shards[i], c->slots, c->arena + i * bytes,
-			   tables + i * shard_bytes(c->slots));
-	c->shard_count = shards;
+	c->most = most;
+	c->table_bytes = shards * (sizeof(struct shard) + shard_bytes(most));
+	c->table_bytes += PAGER_PAGE_SIZE;
+	c->arena_bytes = (size_t)shards * most * PAGER_PAGE_SIZE;
+	c->shards = memory_reserve(c->table_bytes);
+	if (c->shards)
+		c->arena = memory_reserve(c->arena_bytes);
+	if (c->arena)
+		return true;
+	memory_unreserve(c->shards, c->table_bytes);
+	c->shards = NULL;
+	return false;
+}
+
+static void init_shards(struct cache *c)
+{
+	const struct shard_size size = {.slots = c->slots, .most = c->most};
+	uintptr_t tables = (uintptr_t)(c->shards + c->shard_count);
+	size_t bytes = (size_t)c->most * PAGER_PAGE_SIZE;
+
+	tables = (tables + PAGER_PAGE_SIZE - 1) & ~(PAGER_PAGE_SIZE - 1ul);
+	for (unsigned int i = 0; i < c->shard_count; i++)
+		shard_init(&c->shards[i], size, c->arena + i * bytes,
+			   (void *)(tables + i * shard_bytes(c->most)));
 }
 
 static int check_options(const struct cache_options *options,
-			 unsigned int shards)
+			 const struct cache *c)
 {
+	unsigned int shards = c->shard_count;
+
 	if (options->limit < CACHE_LIMIT_MIN ||
 	    options->limit > CACHE_LIMIT_MAX)
 		return err_set(-EINVAL,
@@ -132,7 +124,7 @@ static int check_options(const struct cache_options *options,
 			       options->limit, CACHE_LIMIT_MIN,
 			       (unsigned long long)CACHE_LIMIT_MAX);
 	if (shards & (shards - 1) || shards > CACHE_SHARDS_MAX ||
-	    slots_within(options->limit, shards) < CACHE_SHARD_MIN)
+	    cache_slots_within(c, options->limit) < CACHE_SHARD_MIN)
 		return err_set(-EINVAL,
 			       "cache: %u shards: no power of two, or "
 			       "too many for %zu bytes",
@@ -140,56 +132,71 @@ static int check_options(const struct cache_options *options,
 	return 0;
 }
 
+/* As much as it may ever need; where that is not to be had, what it needs. */
+static int reserve_for(const struct cache_options *options, struct cache *c)
+{
+	size_t most = options->most ? options->most : all_of_memory();
+	uint32_t slots = cache_slots_within(c, most);
+
+	if (slots > c->slots && reserve(c, slots))
+		return 0;
+	return reserve(c, c->slots) ? 0 : -ENOMEM;
+}
+
 DEFINE_CLEANUP(cache, struct cache *, cache_free)
 
 int cache_new(const struct cache_options *options, struct cache **ret_cache)
 {
-	unsigned int shards = options->shards ? options->shards
-					      : choose_shards(options->limit);
-	struct cache *c cleanup(cleanup_cache) = NULL;
-	int r = check_options(options, shards);
+	struct cache *c cleanup(cleanup_cache) = calloc(1, sizeof(*c));
+	int r;
 
-	if (r < 0)
-		return r;
-	c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(-ENOMEM, "cache: out of memory");
 	c->magic = CACHE_MAGIC;
+	lock_init(&c->size_lock, "cache size");
+	hist_init(&c->reads);
 	c->limit = options->limit;
-	c->slots = slots_within(options->limit, shards);
-	c->metadata = metadata_bytes(shards, c->slots);
-	c->arena_bytes = (size_t)shards * c->slots * PAGER_PAGE_SIZE;
-	assert(sizeof(*c) + c->metadata + c->arena_bytes <= c->limit);
-	c->shards = reserve(c->metadata);
-	if (c->shards)
-		c->arena = reserve(c->arena_bytes);
-	if (!c->arena)
-		return -ENOMEM;
-	init_shards(c, shards);
+	c->shard_count = options->shards ? options->shards
+					 : choose_shards(options->limit);
+	r = check_options(options, c);
+	if (r < 0)
+		return r;
+	c->slots = cache_slots_within(c, c->limit);
+	r = reserve_for(options, c);
+	if (r < 0)
+		return r;
+	init_shards(c);
 	*ret_cache = steal_ptr(c);
 	return 0;
 }
 
-void cache_free(struct cache *c)
+static void release_shards(struct cache *c)
 {
 	struct cache_stats stats;
 
-	if (!c)
-		return;
 	cache_stats(c, &stats);
 	assert(stats.pinned == 0);
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		shard_release(&c->shards[i]);
-	unreserve(c->shards, c->metadata);
-	unreserve(c->arena, c->arena_bytes);
+	memory_unreserve(c->shards, c->table_bytes);
+	memory_unreserve(c->arena, c->arena_bytes);
+}
+
+void cache_free(struct cache *c)
+{
+	if (!c)
+		return;
+	if (c->shards)
+		release_shards(c);
+	lock_release(&c->size_lock);
 	c->magic = 0;
 	free(c);
 }
 
-static struct shard *shard_of(const struct cache *c, uint64_t block)
+static struct shard *shard_of(struct cache *c, uint64_t block)
 {
 	assert(c->magic == CACHE_MAGIC && block);
-	return &c->shards[hash_block(block) >> 32 & (c->shard_count - 1)];
+	return cache_shard(c, hash_block(block));
 }
 
 static struct cache_ref make_ref(struct cache *c, const struct shard *s,
@@ -216,6 +223,14 @@ static int queue_waiter(struct list_node *list, uint64_t block,
 	return CACHE_WAIT;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail */
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /* The block has a slot: ready for a hit, or filling. */
 static int get_present(struct shard *s, uint32_t slot, enum cache_class class,
 		       struct cache_waiter *waiter)
@@ -223,6 +238,7 @@ static int get_present(struct shard *s, uint32_t slot, enum cache_class class,
 	struct entry *e = &s->entries[slot];
 
 	if (e->state == ENTRY_READY) {
+		e->used_at = shard_now();
 		policy_hit(e, class);
 		policy_pin(&s->policy, e);
 		s->by_class[class].hits++;
@@ -239,6 +255,7 @@ static int get_absent(struct shard *s, uint64_t block, enum cache_class class,
 		s->slot_waits++;
 		return queue_waiter(&s->slot_waiters, block, waiter);
 	}
+	s->entries[*ret_slot].began_ns = now_ns();
 	s->by_class[class].misses++;
 	return CACHE_FILL;
 }
@@ -317,13 +334,16 @@ void cache_fill_done(struct cache_ref *ref, uint8_t kind)
 {
 	struct shard *s = shard_of(ref->cache, ref->block);
 	struct list_node woken = LIST_INIT(woken);
+	uint64_t began_ns;
 
 	lock_take(&s->lock);
+	began_ns = s->entries[ref->slot].began_ns;
 	take_waiters(&s->entries[ref->slot].waiters, &woken);
 	shard_ready(s, ref->slot, kind);
 	share_fill(ref->cache, s, ref->slot, &woken);
 	lock_drop(&s->lock);
 	ref->kind = kind;
+	hist_record(&ref->cache->reads, now_ns() - began_ns);
 	wake_all(&woken, 0);
 }
 
@@ -357,8 +377,10 @@ void cache_unpin(struct cache_ref *ref)
 	lock_take(&s->lock);
 	assert(e->block == ref->block);
 	policy_unpin(&s->policy, e);
-	if (e->pins == 0)
+	if (e->pins == 0) {
+		shard_settle(s, ref->slot);
 		take_waiters(&s->slot_waiters, &hopeful);
+	}
 	lock_drop(&s->lock);
 	ref->cache = NULL;
 	wake_all(&hopeful, -EAGAIN);
@@ -376,59 +398,122 @@ bool cache_cancel(struct cache *c, struct cache_waiter *w)
 	return true;
 }
 
-static void add_shard_stats(struct shard *s, struct cache_stats *sum)
+void cache_wake_slot_waiters(struct shard *s)
 {
-	const struct policy *p = &s->policy;
-	uint32_t ready;
+	struct list_node hopeful = LIST_INIT(hopeful);
+
+	lock_take(&s->lock);
+	take_waiters(&s->slot_waiters, &hopeful);
+	lock_drop(&s->lock);
+	wake_all(&hopeful, -EAGAIN);
+}
+
+int cache_hold(struct cache *c, uint64_t block)
+{
+	struct shard *s = shard_of(c, block);
+	uint32_t slot;
 
 	LOCK_GUARD(&s->lock);
-	ready = p->queues[QUEUE_SMALL].count + p->queues[QUEUE_MAIN].count;
+	if (!shard_find(s, block, &slot) ||
+	    s->entries[slot].state != ENTRY_READY)
+		return -ENOENT;
+	return shard_hold(s, slot);
+}
+
+void cache_unhold(struct cache *c, uint64_t block)
+{
+	struct shard *s = shard_of(c, block);
+	uint32_t slot;
+	bool found;
+
+	lock_take(&s->lock);
+	found = shard_find(s, block, &slot);
+	assert(found);
+	shard_unhold(s, slot);
+	lock_drop(&s->lock);
+	cache_wake_slot_waiters(s);
+}
+
+static void add_class(const struct cache_class_stats *from,
+		      struct cache_class_stats *to)
+{
+#define X(member, help) to->member += from->member;
+	CACHE_CLASS_COUNTERS(X)
+#undef X
+}
+
+static void add_queues(const struct shard *s, struct cache_stats *sum)
+{
+	const struct fifo *queues = s->policy.queues;
+	uint32_t ready = 0, pinned = 0;
+
+	for (unsigned int i = 0; i < QUEUE_COUNT; i++) {
+		ready += queues[i].count;
+		pinned += queues[i].pinned;
+	}
 	sum->blocks += ready;
-	sum->pinned += s->slots.used - ready + p->queues[QUEUE_SMALL].pinned +
-		       p->queues[QUEUE_MAIN].pinned;
+	sum->held += queues[QUEUE_HELD].count;
+	sum->pinned += s->slots.used - ready + pinned;
+	for (uint32_t slot = s->limit; slot < s->extent; slot++)
+		sum->stragglers += slotmap_has(&s->slots, slot);
+}
+
+static void add_last_eviction(const struct shard *s, struct cache_stats *sum)
+{
+	uint32_t ago = shard_now() - s->evicted_at;
+
+	if (!s->evicted_at || (sum->evicted && sum->evicted_ago <= ago))
+		return;
+	sum->evicted = true;
+	sum->evicted_ago = ago;
+	sum->evicted_after = s->evicted_after;
+}
+
+static void add_shard_stats(struct shard *s, struct cache_stats *sum)
+{
+	LOCK_GUARD(&s->lock);
+	add_queues(s, sum);
+	add_last_eviction(s, sum);
+	sum->metadata += sizeof(*s) + shard_bytes(s->extent);
 	sum->bytes += (size_t)s->slots.used * PAGER_PAGE_SIZE;
+	sum->capacity += s->limit;
+	sum->holdable += shard_holdable(s->limit);
 	sum->slot_waits += s->slot_waits;
-	sum->inserts += s->inserts;
-	sum->evictions += s->evictions;
+	sum->drops += s->drops;
 	sum->failures += s->failures;
-	sum->ghost_hits += p->ghost_hits;
+	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++)
+		add_class(&s->by_class[i], &sum->by_class[i]);
+}
+
+static void add_classes(struct cache_stats *sum)
+{
 	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++) {
-		sum->by_class[i].hits += s->by_class[i].hits;
-		sum->by_class[i].misses += s->by_class[i].misses;
-		sum->by_class[i].waits += s->by_class[i].waits;
+#define X(member, help) sum->member += sum->by_class[i].member;
+		CACHE_CLASS_COUNTERS(X)
+#undef X
 	}
 }
 
 void cache_stats(struct cache *c, struct cache_stats *ret_stats)
 {
 	struct cache_stats sum = {
-		.bytes = sizeof(*c) + c->metadata,
-		.limit = c->limit,
-		.capacity = (uint64_t)c->shard_count * c->slots,
+		.metadata = sizeof(*c) + PAGER_PAGE_SIZE,
+		.read_p50 = hist_percentile(&c->reads, 0.5),
+		.read_p99 = hist_percentile(&c->reads, 0.99),
 	};
 
+	lock_take(&c->size_lock);
+	sum.limit = c->limit;
+	sum.charged = c->charged;
+	lock_drop(&c->size_lock);
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		add_shard_stats(&c->shards[i], &sum);
-	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++) {
-		sum.hits += sum.by_class[i].hits;
-		sum.misses += sum.by_class[i].misses;
-		sum.waits += sum.by_class[i].waits;
-	}
+	sum.bytes += sum.metadata + sum.charged;
+	add_classes(&sum);
 	*ret_stats = sum;
 }
 
-uint64_t cache_drop_all(struct cache *c)
+const struct hist *cache_read_latency(const struct cache *c)
 {
-	uint64_t dropped = 0;
-
-	for (unsigned int i = 0; i < c->shard_count; i++) {
-		struct shard *s = &c->shards[i];
-
-		/* In steps, so that nobody waits long for the lock. */
-		for (uint32_t at = 0; at < c->slots; at += DROP_STEP) {
-			LOCK_GUARD(&s->lock);
-			dropped += shard_drop(s, at, DROP_STEP);
-		}
-	}
-	return dropped;
+	return &c->reads;
 }

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fs/base/hist.h"
 #include "fs/base/list.h"
 
 struct cache;
@@ -33,6 +34,7 @@ enum cache_class {
 
 struct cache_options {
 	size_t limit;	     /* bytes, metadata counted */
+	size_t most;	     /* what it may grow to; 0: all of memory */
 	unsigned int shards; /* power of two; 0: chosen from the limit */
 };
 
@@ -44,7 +46,8 @@ struct cache_options {
 
 /*
  * -EINVAL for a limit or a number of shards that cannot be, -ENOMEM. Memory is
- * only reserved: it is used as slots are, the lowest first.
+ * only reserved: it is used as slots are, the lowest first. Where the system
+ * reserves no more than the limit the cache cannot grow.
  */
 int cache_new(const struct cache_options *options, struct cache **ret_cache);
 
@@ -119,26 +122,60 @@ void cache_unpin(struct cache_ref *ref); /* a ref that holds nothing is fine */
 /* True: the waiter left the queue. False: wake() was or is being called. */
 bool cache_cancel(struct cache *c, struct cache_waiter *w);
 
+/*
+ * A hold keeps a ready block in the cache until it is let go of, without
+ * pinning it: nobody may read by it. Holds of one block add up. -ENOENT: it is
+ * not in the cache; -ENOSPC: of its shard as much is held as may be. A command
+ * that evicts passes over what is held.
+ */
+int cache_hold(struct cache *c, uint64_t block);
+void cache_unhold(struct cache *c, uint64_t block); /* one that was held */
+
+/* X(member, help): what is counted for each class, from the start. */
+#define CACHE_CLASS_COUNTERS(X)                                          \
+	X(hits, "lookups that hit")                                      \
+	X(misses, "lookups that read")                                   \
+	X(waits, "lookups that waited for another's read")               \
+	X(inserts, "blocks put in")                                      \
+	X(evictions, "blocks it put in, thrown out for room")            \
+	X(evictions_unused, "of these, never hit")                       \
+	X(evictions_active, "of these, hit since they last were spared") \
+	X(ghost_hits, "misses on blocks thrown out not long ago")
+
 struct cache_class_stats {
-	uint64_t hits, misses, waits;
+#define X(member, help) uint64_t member;
+	CACHE_CLASS_COUNTERS(X)
+#undef X
 };
 
 struct cache_stats {
-	size_t bytes; /* slots in use and all metadata; at most limit */
+	size_t bytes; /* slots in use, metadata and what was charged */
 	size_t limit;
+	size_t metadata; /* of `bytes` */
+	size_t charged;	 /* likewise: see resize_charge() */
 	uint64_t blocks;
-	uint64_t capacity; /* slots */
-	uint64_t pinned;   /* blocks, those that are being filled too */
-	uint64_t hits;
-	uint64_t misses;     /* that became fills */
-	uint64_t waits;	     /* for somebody else's fill */
-	uint64_t slot_waits; /* everything was pinned */
-	uint64_t inserts, evictions, ghost_hits, failures;
+	uint64_t capacity;   /* slots */
+	uint64_t pinned;     /* blocks, those that are being filled too */
+	uint64_t held;	     /* blocks, by cache_hold() */
+	uint64_t holdable;   /* the most that could be */
+	uint64_t stragglers; /* pinned, in the way of a shrink */
+	uint64_t slot_waits; /* no slot was to be had */
+	uint64_t drops;	     /* blocks evicted by command */
+	uint64_t failures;   /* fills that failed */
+#define X(member, help) uint64_t member;
+	CACHE_CLASS_COUNTERS(X) /* sums over the classes */
+#undef X
 	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
+	/* Of the last eviction for room: */
+	bool evicted;		     /* there was one */
+	uint32_t evicted_ago;	     /* seconds */
+	uint32_t evicted_after;	     /* for how many the block was unused */
+	uint64_t read_p50, read_p99; /* ns from a miss to its block */
 };
 
+/* The figures of different shards are of slightly different moments. */
 void cache_stats(struct cache *c, struct cache_stats *ret_stats);
 const char *cache_class_name(enum cache_class class);
 
-/* Drops every block that is neither pinned nor filling; returns how many. */
-uint64_t cache_drop_all(struct cache *c);
+/* Fills: ns from the miss to the block. Valid as long as the cache. */
+const struct hist *cache_read_latency(const struct cache *c);

@@ -13,59 +13,22 @@
 #include <cmocka.h>
 
 #include "fs/base/err.h"
+#include "fs/cache/admin/evict.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/policy/ghost.h"
 #include "fs/cache/shard/slotmap.h"
+#include "cache_rig.h"
 #include "memory_source.h"
 #include "pager/block.h"
 
 #define LIMIT (4u << 20)
 
-static struct cache *make(size_t limit, unsigned int shards)
+static uint64_t drop_all(struct cache *c)
 {
-	struct cache_options options = {.limit = limit, .shards = shards};
-	struct cache *c;
+	struct evict_report report = {0};
 
-	assert_int_equal(cache_new(&options, &c), 0);
-	return c;
-}
-
-static struct cache_stats stats_of(struct cache *c)
-{
-	struct cache_stats stats;
-
-	cache_stats(c, &stats);
-	return stats;
-}
-
-/* True on a hit. The block is in the cache afterwards, and was checked. */
-static bool use(struct cache *c, uint64_t block, enum cache_class class)
-{
-	struct cache_ref ref;
-	int r = cache_get(c, block, class, NULL, &ref);
-
-	if (r == CACHE_FILL) {
-		memory_source_content(block, cache_fill_buffer(&ref));
-		cache_fill_done(&ref, memory_source_kind(block));
-	} else {
-		assert_int_equal(r, CACHE_HIT);
-	}
-	assert_true(memory_source_is_content(block, ref.data));
-	assert_int_equal(ref.kind, memory_source_kind(block));
-	assert_int_equal(ref.block, block);
-	cache_unpin(&ref);
-	return r == CACHE_HIT;
-}
-
-/* Uses blocks first..first+count-1 once each; returns the hits. */
-static uint64_t use_run(struct cache *c, uint32_t first, uint32_t count,
-			enum cache_class class)
-{
-	uint64_t hits = 0;
-
-	for (uint32_t n = first; n < first + count; n++)
-		hits += use(c, memory_source_block(n), class);
-	return hits;
+	evict_all(c, &report);
+	return report.blocks;
 }
 
 struct waiter {
@@ -107,7 +70,7 @@ static void refuses_impossible_options(void **state)
 
 static void a_miss_is_filled_then_hits(void **state)
 {
-	struct cache *c = make(LIMIT, 0);
+	struct cache *c = rig_cache(LIMIT, 0);
 	uint64_t block = memory_source_block(5);
 	struct cache_ref ref = {.cache = NULL};
 	struct cache_stats stats;
@@ -115,14 +78,14 @@ static void a_miss_is_filled_then_hits(void **state)
 	(void)state;
 	assert_int_equal(cache_peek(c, block, &ref), -ENOENT);
 	assert_null(ref.cache);
-	assert_false(use(c, block, CACHE_FAULT));
-	assert_true(use(c, block, CACHE_MOUNT));
+	assert_false(rig_use(c, block, CACHE_FAULT));
+	assert_true(rig_use(c, block, CACHE_MOUNT));
 	assert_int_equal(cache_peek(c, block, &ref), 0);
 	assert_true(memory_source_is_content(block, ref.data));
-	assert_int_equal(stats_of(c).pinned, 1);
+	assert_int_equal(rig_stats(c).pinned, 1);
 	cache_unpin(&ref);
 	cache_unpin(&ref); /* holds nothing any more */
-	stats = stats_of(c);
+	stats = rig_stats(c);
 	assert_int_equal(stats.pinned, 0);
 	assert_int_equal(stats.blocks, 1);
 	assert_int_equal(stats.misses, 1);
@@ -134,7 +97,7 @@ static void a_miss_is_filled_then_hits(void **state)
 
 static void waiters_share_a_fill(void **state)
 {
-	struct cache *c = make(LIMIT, 0);
+	struct cache *c = rig_cache(LIMIT, 0);
 	uint64_t block = memory_source_block(1);
 	struct waiter w[3] = {0};
 	struct cache_ref ref, none;
@@ -159,17 +122,17 @@ static void waiters_share_a_fill(void **state)
 		assert_false(cache_cancel(c, &w[i].w));
 		assert_int_equal(w[i].w.ref.kind, PAGER_KIND_NODE_1);
 		assert_true(memory_source_is_content(block, w[i].w.ref.data));
-		assert_int_equal(stats_of(c).pinned, 1);
+		assert_int_equal(rig_stats(c).pinned, 1);
 		cache_unpin(&w[i].w.ref);
 	}
-	assert_int_equal(stats_of(c).pinned, 0);
-	assert_int_equal(stats_of(c).by_class[CACHE_MOUNT].waits, 3);
+	assert_int_equal(rig_stats(c).pinned, 0);
+	assert_int_equal(rig_stats(c).by_class[CACHE_MOUNT].waits, 3);
 	cache_free(c);
 }
 
 static void a_failure_reaches_all_and_is_not_cached(void **state)
 {
-	struct cache *c = make(LIMIT, 0);
+	struct cache *c = rig_cache(LIMIT, 0);
 	uint64_t block = memory_source_block(1);
 	struct waiter w[3] = {0};
 	struct cache_ref ref, none;
@@ -190,16 +153,16 @@ static void a_failure_reaches_all_and_is_not_cached(void **state)
 		assert_int_equal(w[i].error, -EBADMSG);
 		assert_string_equal(w[i].text, "pack 1 is torn");
 	}
-	assert_int_equal(stats_of(c).failures, 1);
-	assert_int_equal(stats_of(c).blocks, 0);
-	assert_int_equal(stats_of(c).inserts, 0);
-	assert_false(use(c, block, CACHE_FAULT));
+	assert_int_equal(rig_stats(c).failures, 1);
+	assert_int_equal(rig_stats(c).blocks, 0);
+	assert_int_equal(rig_stats(c).inserts, 0);
+	assert_false(rig_use(c, block, CACHE_FAULT));
 	cache_free(c);
 }
 
 static void a_cancelled_waiter_is_not_woken(void **state)
 {
-	struct cache *c = make(LIMIT, 0);
+	struct cache *c = rig_cache(LIMIT, 0);
 	uint64_t block = memory_source_block(1);
 	struct waiter w = {.w.wake = note_wake};
 	struct cache_ref ref, none;
@@ -215,43 +178,32 @@ static void a_cancelled_waiter_is_not_woken(void **state)
 	cache_fill_done(&ref, 0);
 	cache_unpin(&ref);
 	assert_int_equal(w.wakes, 0);
-	assert_int_equal(stats_of(c).pinned, 0);
+	assert_int_equal(rig_stats(c).pinned, 0);
 	cache_free(c);
-}
-
-static size_t resident_bytes(void)
-{
-	unsigned long size, resident;
-	FILE *f = fopen("/proc/self/statm", "re");
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%lu %lu", &size, &resident), 2);
-	(void)fclose(f);
-	return resident * PAGER_PAGE_SIZE;
 }
 
 /* PITFALLS: the bound holds under a scan of unique blocks, by RSS too. */
 static void the_bound_holds_under_a_unique_scan(void **state)
 {
 	const size_t limit = 32u << 20;
-	size_t before = resident_bytes();
-	struct cache *c = make(limit, 0);
-	struct cache_stats stats = stats_of(c);
+	size_t before = rig_resident();
+	struct cache *c = rig_cache(limit, 0);
+	struct cache_stats stats = rig_stats(c);
 	uint32_t scan = (uint32_t)stats.capacity * 4;
 
 	(void)state;
 	assert_true(stats.capacity * PAGER_PAGE_SIZE > limit / 100 * 96);
 	for (uint32_t n = 0; n < scan; n++) {
-		assert_false(use(c, memory_source_block(n), CACHE_FAULT));
-		assert_true(n % 1024 || stats_of(c).bytes <= limit);
+		assert_false(rig_use(c, memory_source_block(n), CACHE_FAULT));
+		assert_true(n % 1024 || rig_stats(c).bytes <= limit);
 	}
-	stats = stats_of(c);
+	stats = rig_stats(c);
 	assert_int_equal(stats.blocks, stats.capacity);
 	assert_true(stats.bytes <= limit);
 	assert_int_equal(stats.inserts, scan);
 	assert_int_equal(stats.evictions, scan - stats.capacity);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	assert_true(resident_bytes() - before < limit + (1u << 20));
+	assert_true(rig_resident() - before < limit + (1u << 20));
 #else
 	(void)before; /* shadow memory counts */
 #endif
@@ -261,7 +213,7 @@ static void the_bound_holds_under_a_unique_scan(void **state)
 /* Memory is used as the cache fills, from the lowest slot on. */
 static void the_lowest_slots_are_used_first(void **state)
 {
-	struct cache *c = make(LIMIT, 1);
+	struct cache *c = rig_cache(LIMIT, 1);
 	struct cache_ref first, again;
 
 	(void)state;
@@ -270,8 +222,8 @@ static void the_lowest_slots_are_used_first(void **state)
 		CACHE_FILL);
 	assert_int_equal(first.slot, 0);
 	cache_fill_failed(&first, -EIO);
-	(void)use_run(c, 0, 100, CACHE_FAULT);
-	assert_int_equal(cache_drop_all(c), 100);
+	(void)rig_use_run(c, 0, 100, CACHE_FAULT);
+	assert_int_equal(drop_all(c), 100);
 	assert_int_equal(cache_get(c, memory_source_block(200), CACHE_FAULT,
 				   NULL, &again),
 			 CACHE_FILL);
@@ -282,22 +234,22 @@ static void the_lowest_slots_are_used_first(void **state)
 
 static void pins_survive_pressure(void **state)
 {
-	struct cache *c = make(LIMIT, 2);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(LIMIT, 2);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 	struct cache_ref pins[10];
 
 	(void)state;
-	(void)use_run(c, 0, 10, CACHE_PREFETCH);
+	(void)rig_use_run(c, 0, 10, CACHE_PREFETCH);
 	for (uint32_t n = 0; n < 10; n++)
 		assert_int_equal(
 			cache_peek(c, memory_source_block(n), &pins[n]), 0);
-	(void)use_run(c, 10, 10 * capacity, CACHE_FAULT);
-	assert_int_equal(cache_drop_all(c), capacity - 10);
+	(void)rig_use_run(c, 10, 10 * capacity, CACHE_FAULT);
+	assert_int_equal(drop_all(c), capacity - 10);
 	for (uint32_t n = 0; n < 10; n++) {
 		assert_true(memory_source_is_content(memory_source_block(n),
 						     pins[n].data));
 		cache_unpin(&pins[n]);
-		assert_true(use(c, memory_source_block(n), CACHE_FAULT));
+		assert_true(rig_use(c, memory_source_block(n), CACHE_FAULT));
 	}
 	cache_free(c);
 }
@@ -319,8 +271,8 @@ static void pin_run(struct cache *c, uint32_t count, struct cache_ref *pins)
 /* PITFALLS: a cache full of pinned slots still makes progress. */
 static void all_pinned_waits_for_an_unpin(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 	struct cache_ref *pins = calloc(capacity, sizeof(*pins)), ref;
 	uint64_t block = memory_source_block(capacity);
 	struct waiter w[2] = {{.w.wake = note_wake}, {.w.wake = note_wake}};
@@ -332,7 +284,7 @@ static void all_pinned_waits_for_an_unpin(void **state)
 		assert_int_equal(
 			cache_get(c, block, CACHE_FAULT, &w[i].w, &ref),
 			CACHE_WAIT);
-	assert_int_equal(stats_of(c).slot_waits, 3);
+	assert_int_equal(rig_stats(c).slot_waits, 3);
 	cache_unpin(&pins[7]);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(w[i].wakes, 1);
@@ -360,48 +312,39 @@ static void all_pinned_waits_for_an_unpin(void **state)
  */
 static void a_scan_does_not_cost_the_faults(void **state)
 {
-	struct cache *c = make(8u << 20, 0);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(8u << 20, 0);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 	uint32_t set = capacity / 10 * 8;
 
 	(void)state;
 	for (int round = 0; round < 3; round++)
-		(void)use_run(c, 0, set, CACHE_FAULT);
-	assert_int_equal(use_run(c, 0, set, CACHE_FAULT), set);
-	assert_int_equal(use_run(c, set, 10 * capacity, CACHE_MOUNT), 0);
-	assert_true(use_run(c, 0, set, CACHE_FAULT) >= set / 100 * 99);
+		(void)rig_use_run(c, 0, set, CACHE_FAULT);
+	assert_int_equal(rig_use_run(c, 0, set, CACHE_FAULT), set);
+	assert_int_equal(rig_use_run(c, set, 10 * capacity, CACHE_MOUNT), 0);
+	assert_true(rig_use_run(c, 0, set, CACHE_FAULT) >= set / 100 * 99);
 	/* A second pass of the scan finds no ghosts and promotes nothing. */
-	assert_true(use_run(c, set, 10 * capacity, CACHE_VERIFY) < capacity);
-	assert_int_equal(stats_of(c).ghost_hits, 0);
-	assert_true(use_run(c, 0, set, CACHE_FAULT) >= set / 100 * 99);
+	assert_true(rig_use_run(c, set, 10 * capacity, CACHE_VERIFY) <
+		    capacity);
+	assert_int_equal(rig_stats(c).ghost_hits, 0);
+	assert_true(rig_use_run(c, 0, set, CACHE_FAULT) >= set / 100 * 99);
 	cache_free(c);
-}
-
-/* Fixed pseudo-random numbers, skewed: small ones are common. */
-static uint32_t skewed(uint64_t *seed, uint32_t range)
-{
-	double x;
-
-	*seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-	x = (double)(*seed >> 33) / (double)(UINT64_C(1) << 31);
-	return (uint32_t)(x * x * x * range);
 }
 
 /* The faults' misses, with `scans` blocks of a mount scan between each two. */
 static uint64_t fault_misses(uint32_t scans)
 {
-	struct cache *c = make(8u << 20, 0);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(8u << 20, 0);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 	uint32_t range = capacity * 4, scan_at = range;
 	uint64_t seed = 42, misses;
 
 	for (uint32_t i = 0; i < 100000; i++) {
-		(void)use(c, memory_source_block(skewed(&seed, range)),
-			  CACHE_FAULT);
-		(void)use_run(c, scan_at, scans, CACHE_MOUNT);
+		(void)rig_use(c, memory_source_block(rig_skewed(&seed, range)),
+			      CACHE_FAULT);
+		(void)rig_use_run(c, scan_at, scans, CACHE_MOUNT);
 		scan_at += scans;
 	}
-	misses = stats_of(c).by_class[CACHE_FAULT].misses;
+	misses = rig_stats(c).by_class[CACHE_FAULT].misses;
 	cache_free(c);
 	return misses;
 }
@@ -418,111 +361,95 @@ static void a_scan_among_faults_costs_little(void **state)
 
 static void a_ghost_enters_the_main_queue(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 	uint64_t block = memory_source_block(0);
 
 	(void)state;
-	assert_false(use(c, block, CACHE_FAULT));
-	(void)use_run(c, 1, capacity, CACHE_FAULT); /* pushes it out */
-	assert_int_equal(stats_of(c).evictions, 1);
-	assert_false(use(c, block, CACHE_FAULT));
-	assert_int_equal(stats_of(c).ghost_hits, 1);
+	assert_false(rig_use(c, block, CACHE_FAULT));
+	(void)rig_use_run(c, 1, capacity, CACHE_FAULT); /* pushes it out */
+	assert_int_equal(rig_stats(c).evictions, 1);
+	assert_false(rig_use(c, block, CACHE_FAULT));
+	assert_int_equal(rig_stats(c).ghost_hits, 1);
 	/* In the small queue this would push it out once more. */
-	(void)use_run(c, 2 * capacity, capacity / 2, CACHE_FAULT);
-	assert_true(use(c, block, CACHE_FAULT));
+	(void)rig_use_run(c, 2 * capacity, capacity / 2, CACHE_FAULT);
+	assert_true(rig_use(c, block, CACHE_FAULT));
 	cache_free(c);
 }
 
 static void a_scan_leaves_no_ghost(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 
 	(void)state;
-	(void)use_run(c, 0, 2 * capacity, CACHE_MOUNT);
-	(void)use_run(c, capacity / 2, capacity / 2, CACHE_FAULT);
-	assert_int_equal(stats_of(c).ghost_hits, 0);
+	(void)rig_use_run(c, 0, 2 * capacity, CACHE_MOUNT);
+	(void)rig_use_run(c, capacity / 2, capacity / 2, CACHE_FAULT);
+	assert_int_equal(rig_stats(c).ghost_hits, 0);
 	/* A fault's ghost is none for a prefetch, and outlives it. */
-	(void)use_run(c, 2 * capacity, 2 * capacity, CACHE_MOUNT);
-	assert_int_equal(use_run(c, capacity - 10, 10, CACHE_PREFETCH), 0);
-	assert_int_equal(stats_of(c).ghost_hits, 0);
-	(void)use_run(c, 4 * capacity, capacity, CACHE_MOUNT);
-	assert_int_equal(use_run(c, capacity - 10, 10, CACHE_FAULT), 0);
-	assert_int_equal(stats_of(c).ghost_hits, 10);
+	(void)rig_use_run(c, 2 * capacity, 2 * capacity, CACHE_MOUNT);
+	assert_int_equal(rig_use_run(c, capacity - 10, 10, CACHE_PREFETCH), 0);
+	assert_int_equal(rig_stats(c).ghost_hits, 0);
+	(void)rig_use_run(c, 4 * capacity, capacity, CACHE_MOUNT);
+	assert_int_equal(rig_use_run(c, capacity - 10, 10, CACHE_FAULT), 0);
+	assert_int_equal(rig_stats(c).ghost_hits, 10);
 	cache_free(c);
-}
-
-/* Blocks first..first+count-1 that are in the cache; counts as no use. */
-static uint32_t count_present(struct cache *c, uint32_t first, uint32_t count)
-{
-	uint32_t present = 0;
-
-	for (uint32_t n = first; n < first + count; n++) {
-		struct cache_ref ref;
-
-		if (cache_peek(c, memory_source_block(n), &ref) < 0)
-			continue;
-		present++;
-		cache_unpin(&ref);
-	}
-	return present;
 }
 
 static void only_admitted_hits_promote(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 
 	(void)state;
-	(void)use_run(c, 0, 20, CACHE_MOUNT);
+	(void)rig_use_run(c, 0, 20, CACHE_MOUNT);
 	for (int round = 0; round < 3; round++) {
-		assert_int_equal(use_run(c, 0, 10, CACHE_MOUNT), 10);
-		assert_int_equal(use_run(c, 10, 10, CACHE_FAULT), 10);
+		assert_int_equal(rig_use_run(c, 0, 10, CACHE_MOUNT), 10);
+		assert_int_equal(rig_use_run(c, 10, 10, CACHE_FAULT), 10);
 	}
-	(void)use_run(c, 20, 2 * capacity, CACHE_MOUNT);
-	assert_int_equal(count_present(c, 0, 10), 0);
-	assert_int_equal(count_present(c, 10, 10), 10);
+	(void)rig_use_run(c, 20, 2 * capacity, CACHE_MOUNT);
+	assert_int_equal(rig_present(c, 0, 10), 0);
+	assert_int_equal(rig_present(c, 10, 10), 10);
 	cache_free(c);
 }
 
 static void a_used_block_gets_another_round(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)stats_of(c).capacity;
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
 
 	(void)state;
 	/* All were used twice, so most move on; then the main queue pays. */
 	for (int round = 0; round < 3; round++)
-		(void)use_run(c, 0, capacity, CACHE_FAULT);
-	assert_false(use(c, memory_source_block(capacity), CACHE_FAULT));
-	assert_int_equal(count_present(c, 0, 1), 0);
-	assert_int_equal(use_run(c, 1, 10, CACHE_FAULT), 10);
+		(void)rig_use_run(c, 0, capacity, CACHE_FAULT);
+	assert_false(rig_use(c, memory_source_block(capacity), CACHE_FAULT));
+	assert_int_equal(rig_present(c, 0, 1), 0);
+	assert_int_equal(rig_use_run(c, 1, 10, CACHE_FAULT), 10);
 	for (int round = 0; round < 3; round++)
-		(void)use_run(c, capacity + 1, capacity / 10, CACHE_FAULT);
-	assert_int_equal(count_present(c, 1, 10), 10);
-	assert_int_equal(count_present(c, 11, 5), 0);
+		(void)rig_use_run(c, capacity + 1, capacity / 10, CACHE_FAULT);
+	assert_int_equal(rig_present(c, 1, 10), 10);
+	assert_int_equal(rig_present(c, 11, 5), 0);
 	cache_free(c);
 }
 
 static void drop_all_spares_what_is_in_use(void **state)
 {
-	struct cache *c = make(LIMIT, 4);
+	struct cache *c = rig_cache(LIMIT, 4);
 	struct cache_ref pin, fill;
 
 	(void)state;
-	(void)use_run(c, 0, 50, CACHE_FAULT);
+	(void)rig_use_run(c, 0, 50, CACHE_FAULT);
 	assert_int_equal(cache_peek(c, memory_source_block(3), &pin), 0);
 	assert_int_equal(
 		cache_get(c, memory_source_block(99), CACHE_FAULT, NULL, &fill),
 		CACHE_FILL);
-	assert_int_equal(cache_drop_all(c), 49);
-	assert_int_equal(stats_of(c).pinned, 2);
-	assert_int_equal(stats_of(c).blocks, 1);
+	assert_int_equal(drop_all(c), 49);
+	assert_int_equal(rig_stats(c).pinned, 2);
+	assert_int_equal(rig_stats(c).blocks, 1);
 	assert_true(memory_source_is_content(memory_source_block(3), pin.data));
 	cache_unpin(&pin);
 	cache_fill_failed(&fill, -EIO);
-	assert_int_equal(cache_drop_all(c), 1);
+	assert_int_equal(drop_all(c), 1);
 	cache_free(c);
 }
 
@@ -603,7 +530,7 @@ static void *fill_in_a_race(void *arg)
 /* Each waiter is woken or cancelled, never both and never neither. */
 static void cancel_races_with_the_filler(void **state)
 {
-	struct race race = {.c = make(LIMIT, 1), .rounds = 2000};
+	struct race race = {.c = rig_cache(LIMIT, 1), .rounds = 2000};
 	pthread_t filler;
 	uint32_t cancelled = 0;
 
@@ -635,8 +562,8 @@ static void cancel_races_with_the_filler(void **state)
 	}
 	pthread_join(filler, NULL);
 	print_message("%u of %u cancelled\n", cancelled, race.rounds);
-	assert_int_equal(stats_of(race.c).pinned, 0);
-	assert_int_equal(stats_of(race.c).waits, race.rounds);
+	assert_int_equal(rig_stats(race.c).pinned, 0);
+	assert_int_equal(rig_stats(race.c).waits, race.rounds);
 	pthread_barrier_destroy(&race.round);
 	cache_free(race.c);
 }
@@ -652,7 +579,8 @@ struct stress {
 	pthread_t thread;
 };
 
-/* As use(), from many threads: waits by spinning, and fails a fill of 16. */
+/* As rig_use(), from many threads: waits by spinning, and fails a fill of 16.
+ */
 static void stress_one(struct stress *s, uint64_t block, uint64_t dice)
 {
 	enum cache_class class = dice / 16 % CACHE_CLASS_COUNT;
@@ -686,18 +614,18 @@ static void *stress(void *arg)
 	struct stress *s = arg;
 
 	for (uint32_t i = 0; i < STRESS_CALLS; i++) {
-		uint32_t n = skewed(&s->seed, s->range);
+		uint32_t n = rig_skewed(&s->seed, s->range);
 
 		stress_one(s, memory_source_block(n), s->seed >> 20);
 		if (i % 4096 == 4095)
-			(void)cache_drop_all(s->c);
+			(void)drop_all(s->c);
 	}
 	return NULL;
 }
 
 static void many_threads_see_right_bytes(void **state)
 {
-	struct cache *c = make(CACHE_LIMIT_MIN, 2);
+	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 2);
 	struct stress s[STRESS_THREADS];
 	struct cache_stats stats;
 	uint64_t asked = 0;
@@ -713,12 +641,13 @@ static void many_threads_see_right_bytes(void **state)
 		assert_int_equal(s[i].bad, 0);
 		asked += s[i].asked;
 	}
-	stats = stats_of(c);
+	stats = rig_stats(c);
 	assert_int_equal(stats.hits + stats.misses + stats.waits +
 				 stats.slot_waits,
 			 asked);
 	assert_int_equal(stats.misses, stats.inserts + stats.failures);
-	assert_int_equal(stats.blocks, stats.inserts - stats.evictions);
+	assert_int_equal(stats.blocks,
+			 stats.inserts - stats.evictions - stats.drops);
 	assert_int_equal(stats.pinned, 0);
 	assert_true(stats.bytes <= stats.limit);
 	cache_free(c);

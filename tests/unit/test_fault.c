@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "fs/cache/admin/evict.h"
 #include "fs/io/inject.h"
 #include "uffd_bench.h"
 
@@ -523,7 +524,7 @@ static void a_vmm_dies_while_its_pages_are_read(void **state)
 	struct test *t = *state;
 
 	for (int i = 0; i < 3; i++) {
-		cache_drop_all(bench_cache(t->bench));
+		evict_all(bench_cache(t->bench), &(struct evict_report){0});
 		start(t);
 		inject("pack-read:slow=100+");
 		for (uint64_t page = 6; page < 800; page += 100)

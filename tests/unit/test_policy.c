@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "fs/cache/admin/evict.h"
 #include "fs/io/inject.h"
 #include "uffd_bench.h"
 
@@ -187,7 +188,7 @@ static void kill_by(struct test *t, const char *spec)
 			      bench_session_options(t->bench, "other"));
 	vmm_restore(&v, other, SIZE, PAGE);
 	vmm_compare(&v, 0, bench_image(t->bench));
-	cache_drop_all(bench_cache(t->bench));
+	evict_all(bench_cache(t->bench), &(struct evict_report){0});
 	start(t, SESSION_KILL);
 	inject(spec);
 	assert_int_equal(touch(t, 6), -EPIPE);

@@ -1,7 +1,7 @@
 /*
  * What each class of asker may do to the cache: one table, read by the
- * policy (who gets into the main queue) and by the fetcher (whose reads go
- * first).
+ * policy (who gets into the main queue), by the shards (who may take the last
+ * slots) and by the fetcher (whose reads go first).
  */
 #pragma once
 
@@ -16,7 +16,10 @@ struct class_rule {
 	 * the admitted classes nothing but the small queue.
 	 */
 	bool admitted;
-	/* A guest waits: its reads never queue behind those without it. */
+	/*
+	 * A guest waits: its reads never queue behind those without it, and
+	 * it may take the slots that are kept back (shard.h).
+	 */
 	bool urgent;
 };
 

@@ -1,6 +1,10 @@
 #include "fs/cache/policy/ghost.h"
 
 #include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/cleanup.h"
 
 #include "fs/cache/shard/hash.h"
 
@@ -55,4 +59,20 @@ void ghost_add(struct ghost *g, uint64_t block)
 	g->chains[at] = 0;
 	*link = at + 1;
 	g->next = at + 1 == g->size ? 0 : at + 1;
+}
+
+void ghost_resize(struct ghost *g, uint32_t size)
+{
+	uint32_t count = g->size, oldest = g->next;
+	_cleanup_free_ uint64_t *ids = malloc(count * sizeof(*ids));
+
+	if (ids) {
+		memcpy(ids, g->ids + oldest, (count - oldest) * sizeof(*ids));
+		memcpy(ids + count - oldest, g->ids, oldest * sizeof(*ids));
+	}
+	memset(g->ids, 0, ghost_bytes(count));
+	ghost_init(g, size, g->ids);
+	for (uint32_t i = 0; ids && i < count; i++)
+		if (ids[i])
+			ghost_add(g, ids[i]);
 }

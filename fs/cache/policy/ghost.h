@@ -27,6 +27,13 @@ size_t ghost_bytes(uint32_t size);
 /* `memory`: zeroed, 8-byte aligned, outlives the ghost. `size` is over 0. */
 void ghost_init(struct ghost *g, uint32_t size, void *memory);
 
+/*
+ * Makes it one of `size` ids, in the same memory, of which ghost_bytes() of the
+ * larger size are there. The newest ids are kept; none where there is no
+ * memory for a moment's copy of them.
+ */
+void ghost_resize(struct ghost *g, uint32_t size);
+
 /* Remembers `block`, which is not 0, as the newest. */
 void ghost_add(struct ghost *g, uint64_t block);
 

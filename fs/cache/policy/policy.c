@@ -40,19 +40,27 @@ void policy_init(struct policy *p, struct entry *entries, uint32_t slots,
 	ghost_init(&p->ghost, ghosts_of(slots), memory);
 }
 
-void policy_miss(struct policy *p, struct entry *e, enum cache_class class)
+void policy_resize(struct policy *p, uint32_t slots)
 {
+	p->small_target = small_of(slots);
+	ghost_resize(&p->ghost, ghosts_of(slots));
+}
+
+bool policy_miss(struct policy *p, struct entry *e, enum cache_class class)
+{
+	e->class = class;
 	e->admitted = class_rule(class)->admitted;
 	e->uses = 0;
 	e->queue = QUEUE_SMALL;
-	if (e->admitted && ghost_take(&p->ghost, e->block)) {
-		e->queue = QUEUE_MAIN;
-		p->ghost_hits++;
-	}
+	if (!e->admitted || !ghost_take(&p->ghost, e->block))
+		return false;
+	e->queue = QUEUE_MAIN;
+	return true;
 }
 
 void policy_hit(struct entry *e, enum cache_class class)
 {
+	e->hit = true;
 	if (!class_rule(class)->admitted)
 		return;
 	e->admitted = true;
@@ -114,15 +122,50 @@ void policy_unpin(struct policy *p, struct entry *e)
 		p->queues[e->queue].pinned--;
 }
 
-static bool has_unpinned(const struct fifo *q)
+void policy_move(struct policy *p, uint32_t from, uint32_t to)
 {
-	return q->count > q->pinned;
+	struct entry *e = &p->entries[to];
+	struct fifo *q = &p->queues[p->entries[from].queue];
+
+	assert(e->state == ENTRY_FREE);
+	*e = p->entries[from];
+	assert(e->state == ENTRY_READY);
+	*(e->newer ? &p->entries[e->newer - 1].older : &q->newest) = to + 1;
+	*(e->older ? &p->entries[e->older - 1].newer : &q->oldest) = to + 1;
+	p->entries[from] = (struct entry){.state = ENTRY_FREE};
 }
 
-bool policy_can_evict(const struct policy *p)
+static void change_queue(struct policy *p, uint32_t slot,
+			 enum entry_queue queue)
 {
-	return has_unpinned(&p->queues[QUEUE_SMALL]) ||
-	       has_unpinned(&p->queues[QUEUE_MAIN]);
+	policy_remove(p, slot);
+	p->entries[slot].queue = queue;
+	p->entries[slot].uses = 0;
+	push(p, slot);
+}
+
+void policy_hold(struct policy *p, uint32_t slot)
+{
+	if (p->entries[slot].holds++ == 0)
+		change_queue(p, slot, QUEUE_HELD);
+}
+
+void policy_unhold(struct policy *p, uint32_t slot)
+{
+	assert(p->entries[slot].holds > 0);
+	if (--p->entries[slot].holds == 0)
+		change_queue(p, slot, QUEUE_MAIN);
+}
+
+static uint32_t unpinned(const struct fifo *q)
+{
+	return q->count - q->pinned;
+}
+
+uint32_t policy_evictable(const struct policy *p)
+{
+	return unpinned(&p->queues[QUEUE_SMALL]) +
+	       unpinned(&p->queues[QUEUE_MAIN]);
 }
 
 /* The queue that pays: the small one if it is over its share. */
@@ -131,9 +174,9 @@ static const struct fifo *choose_queue(const struct policy *p)
 	const struct fifo *small = &p->queues[QUEUE_SMALL];
 	const struct fifo *large = &p->queues[QUEUE_MAIN];
 
-	if (!has_unpinned(large))
+	if (!unpinned(large))
 		return small;
-	if (!has_unpinned(small) || small->count < p->small_target)
+	if (!unpinned(small) || small->count < p->small_target)
 		return large;
 	return small;
 }
@@ -166,7 +209,7 @@ static bool reprieve(struct entry *e, unsigned int rounds)
  */
 uint32_t policy_evict(struct policy *p)
 {
-	assert(policy_can_evict(p));
+	assert(policy_evictable(p) > 0);
 	for (unsigned int rounds = 0;; rounds++) {
 		uint32_t slot = choose_queue(p)->oldest - 1;
 		struct entry *e = &p->entries[slot];

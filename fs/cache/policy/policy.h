@@ -11,9 +11,10 @@
  * (Yang et al., "FIFO queues are all you need for cache eviction", SOSP'23.)
  *
  * Ours beyond that paper: classes (class.h) that may not promote and leave no
- * ghost; pinned entries, which are passed over; and an end to the rounds,
- * because the shard's lock is held: after POLICY_ROUNDS entries that stayed
- * the next one of the main queue leaves, used or not.
+ * ghost; pinned entries, which are passed over; held entries, which an
+ * operator wants to stay and which wait in a queue that never pays; and an end
+ * to the rounds, because the shard's lock is held: after POLICY_ROUNDS entries
+ * that stayed the next one of the main queue leaves, used or not.
  *
  * An entry stands in a queue exactly while it is ready. Everything is
  * protected by the shard's lock.
@@ -27,20 +28,33 @@
 #define POLICY_ROUNDS 64
 
 enum entry_state { ENTRY_FREE, ENTRY_FILLING, ENTRY_READY };
-enum entry_queue { QUEUE_SMALL, QUEUE_MAIN, QUEUE_COUNT };
+enum entry_queue { QUEUE_SMALL, QUEUE_MAIN, QUEUE_HELD, QUEUE_COUNT };
 
 /* What is known of a slot. All zero: free. */
 struct entry {
 	uint64_t block;
-	struct list_node waiters;   /* cache_waiter, while it is filling */
+	union {
+		struct list_node waiters; /* cache_waiter, while filling */
+		struct {		  /* while ready */
+			uint32_t used_at; /* seconds, see shard_now() */
+			uint32_t holds;	  /* over 0: in QUEUE_HELD */
+		};
+	};
+	union {
+		uint64_t began_ns; /* while filling: CLOCK_MONOTONIC */
+		struct {	   /* while ready */
+			uint32_t newer, older; /* its queue: slot + 1; 0 ends */
+		};
+	};
 	uint32_t chain;		    /* the shard's hash: slot + 1; 0 ends */
-	uint32_t newer, older;	    /* its queue: slot + 1; 0 ends */
 	uint32_t pins;		    /* struct cache_ref that hold it */
 	enum entry_state state : 8; /* what is not ready is in no queue */
 	enum entry_queue queue : 8; /* where it stands, or will when filled */
+	enum cache_class class : 8; /* who brought it in */
 	uint8_t uses;		    /* 0..3, since it entered the queue */
 	uint8_t kind;		    /* enum pager_kind */
 	bool admitted;		    /* an admitted class asked for it */
+	bool hit;		    /* it was ever used but by its filler */
 };
 
 struct fifo {
@@ -54,7 +68,6 @@ struct policy {
 	struct fifo queues[QUEUE_COUNT];
 	struct ghost ghost;
 	uint32_t small_target; /* above this the small queue pays */
-	uint64_t ghost_hits;
 };
 
 size_t policy_bytes(uint32_t slots);
@@ -63,8 +76,14 @@ size_t policy_bytes(uint32_t slots);
 void policy_init(struct policy *p, struct entry *entries, uint32_t slots,
 		 void *memory);
 
-/* A miss of `class`: notes in `e` where it will stand, for a fresh entry. */
-void policy_miss(struct policy *p, struct entry *e, enum cache_class class);
+/* For another number of slots; see ghost_resize(). */
+void policy_resize(struct policy *p, uint32_t slots);
+
+/*
+ * A miss of `class`: notes in `e` where it will stand, for a fresh entry. True
+ * where its ghost was there.
+ */
+bool policy_miss(struct policy *p, struct entry *e, enum cache_class class);
 
 /* A hit of `class` on a ready entry. */
 void policy_hit(struct entry *e, enum cache_class class);
@@ -73,15 +92,25 @@ void policy_hit(struct entry *e, enum cache_class class);
 void policy_insert(struct policy *p, uint32_t slot);
 void policy_remove(struct policy *p, uint32_t slot);
 
+/* The ready entry now is in slot `to`, as it was in `from`. */
+void policy_move(struct policy *p, uint32_t from, uint32_t to);
+
+/*
+ * One hold more or less on a ready entry. Who is let go by the last is as one
+ * that the main queue has just taken in.
+ */
+void policy_hold(struct policy *p, uint32_t slot);
+void policy_unhold(struct policy *p, uint32_t slot);
+
 /* One pin more or less on a ready entry. */
 void policy_pin(struct policy *p, struct entry *e);
 void policy_unpin(struct policy *p, struct entry *e);
 
-/* Whether policy_evict() has anything to take. */
-bool policy_can_evict(const struct policy *p);
+/* How many entries policy_evict() could take. */
+uint32_t policy_evictable(const struct policy *p);
 
 /*
  * Takes the next entry out of its queue and remembers its ghost if it earned
- * one: the slot that the caller now frees. policy_can_evict() must hold.
+ * one: the slot that the caller now frees. there must be an evictable one.
  */
 uint32_t policy_evict(struct policy *p);
