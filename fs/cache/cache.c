@@ -58,6 +58,7 @@ static unsigned int choose_shards(size_t limit)
 size_t cache_bytes_for(const struct cache *c, uint32_t slots)
 {
 	return sizeof(*c) + PAGER_PAGE_SIZE + c->charged +
+	       curve_bytes((uint64_t)c->shard_count * slots) +
 	       c->shard_count * (sizeof(struct shard) + shard_bytes(slots) +
 				 (size_t)slots * PAGER_PAGE_SIZE);
 }
@@ -166,6 +167,9 @@ int cache_new(const struct cache_options *options, struct cache **ret_cache)
 	if (r < 0)
 		return r;
 	init_shards(c);
+	r = curve_new((uint64_t)c->shard_count * c->slots, &c->curve);
+	if (r < 0)
+		return r;
 	*ret_cache = steal_ptr(c);
 	return 0;
 }
@@ -188,6 +192,7 @@ void cache_free(struct cache *c)
 		return;
 	if (c->shards)
 		release_shards(c);
+	curve_free(c->curve);
 	lock_release(&c->size_lock);
 	c->magic = 0;
 	free(c);
@@ -267,6 +272,7 @@ int cache_get(struct cache *c, uint64_t block, enum cache_class class,
 	uint32_t slot;
 	int r;
 
+	curve_note(c->curve, hash_block(block), block, class);
 	LOCK_GUARD(&s->lock);
 	if (shard_find(s, block, &slot))
 		r = get_present(s, slot, class, waiter);
@@ -505,6 +511,7 @@ void cache_stats(struct cache *c, struct cache_stats *ret_stats)
 	lock_take(&c->size_lock);
 	sum.limit = c->limit;
 	sum.charged = c->charged;
+	sum.metadata += curve_bytes((uint64_t)c->shard_count * c->slots);
 	lock_drop(&c->size_lock);
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		add_shard_stats(&c->shards[i], &sum);
@@ -516,4 +523,39 @@ void cache_stats(struct cache *c, struct cache_stats *ret_stats)
 const struct hist *cache_read_latency(const struct cache *c)
 {
 	return &c->reads;
+}
+
+static struct curve_lookups count_lookups(struct cache *c)
+{
+	struct curve_lookups sum = {0};
+
+	for (unsigned int i = 0; i < c->shard_count; i++) {
+		struct shard *s = &c->shards[i];
+
+		LOCK_GUARD(&s->lock);
+		for (unsigned int k = 0; k < CACHE_CLASS_COUNT; k++)
+			sum.by_class[k] += s->by_class[k].hits +
+					   s->by_class[k].misses +
+					   s->by_class[k].waits;
+	}
+	return sum;
+}
+
+void cache_restart_curve(struct cache *c)
+{
+	lock_assert_held(&c->size_lock);
+	/* Without memory the old one goes on, for the old size: it says so. */
+	if (curve_restart(c->curve, (uint64_t)c->shard_count * c->slots) == 0)
+		c->base = count_lookups(c);
+}
+
+void cache_curve(struct cache *c, struct curve_report *ret_report)
+{
+	struct curve_lookups lookups;
+
+	LOCK_GUARD(&c->size_lock);
+	lookups = count_lookups(c);
+	for (unsigned int k = 0; k < CACHE_CLASS_COUNT; k++)
+		lookups.by_class[k] -= c->base.by_class[k];
+	curve_report(c->curve, &lookups, ret_report);
 }

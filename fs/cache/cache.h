@@ -179,3 +179,8 @@ const char *cache_class_name(enum cache_class class);
 
 /* Fills: ns from the miss to the block. Valid as long as the cache. */
 const struct hist *cache_read_latency(const struct cache *c);
+
+struct curve_report;
+
+/* What the hit ratio would be at other sizes; see observe/curve.h. */
+void cache_curve(struct cache *c, struct curve_report *ret_report);

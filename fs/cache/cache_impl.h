@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "fs/cache/cache.h"
+#include "fs/cache/observe/curve.h"
 #include "fs/cache/shard/hash.h"
 #include "fs/cache/shard/shard.h"
 #include "pager/block.h"
@@ -27,8 +28,14 @@ struct cache {
 	size_t charged; /* memory of others that counts */
 	uint32_t slots; /* of each shard */
 
+	struct curve *curve;	   /* safe from any thread */
+	struct curve_lookups base; /* protected by size_lock: when it began */
+
 	struct hist reads;
 };
+
+/* Begins the curve anew for the present size. With size_lock held. */
+void cache_restart_curve(struct cache *c);
 
 static inline struct shard *cache_shard(struct cache *c, uint64_t hash)
 {

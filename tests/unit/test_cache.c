@@ -380,7 +380,7 @@ static void a_ghost_enters_the_main_queue(void **state)
 static void a_scan_leaves_no_ghost(void **state)
 {
 	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
-	uint32_t capacity = (uint32_t)rig_stats(c).capacity;
+	uint32_t capacity = (uint32_t)rig_stats(c).capacity / 2 * 2;
 
 	(void)state;
 	(void)rig_use_run(c, 0, 2 * capacity, CACHE_MOUNT);

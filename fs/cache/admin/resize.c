@@ -99,6 +99,7 @@ static int apply(struct cache *c, size_t limit)
 	c->limit = limit;
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		settle(&c->shards[i]);
+	cache_restart_curve(c);
 	return 0;
 }
 
