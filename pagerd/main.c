@@ -43,6 +43,8 @@ static int serve(struct daemon *daemon)
 		return r;
 	r = lifecycle_run(daemon);
 	server_free(server);
+	if (r > 0)
+		daemon_leave(daemon);
 	return r;
 }
 

@@ -70,10 +70,12 @@ const struct option_row option_rows[OPTION_COUNT] = {
 };
 
 const struct option_signal option_signals[OPTION_SIGNAL_COUNT] = {
-	{"SIGTERM, SIGINT", "end, but only when no VM depends on the daemon",
-	 "New sessions are refused and those without a VM are closed. The "
-	 "daemon then waits until the last VM is gone, logs how many it waits "
-	 "for, and exits 0. No VM is hurt."},
+	{"SIGTERM, SIGINT", "end, and leave VMs to the next daemon",
+	 "New sessions are refused, and the daemon exits 0 at once. The next "
+	 "one on the runtime directory takes its sessions over; until then "
+	 "the VMs wait where they touch memory that is not there yet. Only "
+	 "while the daemon alone holds a VM's userfaultfd it waits for that "
+	 "VM, and logs so. No VM is hurt."},
 	{"SIGQUIT", "end now, by each session's policy",
 	 "Every session is closed by its policy, which with the default kills "
 	 "its VM, and the daemon exits 0. A session whose VM cannot be ended, "

@@ -38,7 +38,8 @@
 	X(IMAGE_READ, "image-read", "each read of a file being published") \
 	X(EXPORT_WRITE, "export-write", "each write of an export")         \
 	X(UFFD_COPY, "uffd-copy", "each UFFDIO_COPY")                      \
-	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")
+	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                  \
+	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal")
 
 enum inject_point {
 #define X(id, name, where) INJECT_##id,

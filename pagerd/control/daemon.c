@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fs/base/err.h"
+#include "fs/base/log.h"
+#include "pagerd/uffd/recover/vault.h"
 
 uint64_t daemon_now(void)
 {
@@ -29,6 +32,9 @@ static int build(const struct daemon_options *o, struct daemon *d)
 {
 	int r = rundir_open(o->runtime, &d->rundir);
 
+	/* Before the cache is there, and threads: see vault.h. */
+	if (r == 0)
+		r = vault_open(rundir_path(d->rundir), &d->vault);
 	if (r == 0)
 		r = store_open(o->store, STORE_READ, &d->store);
 	if (r == 0)
@@ -37,6 +43,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 		const struct registry_options registry = {
 			.store = d->store,
 			.cache = d->cache,
+			.vault = d->vault,
 			.folder = rundir_sessions(d->rundir),
 			.workers = o->workers,
 			.max_sessions = o->max_sessions,
@@ -44,6 +51,9 @@ static int build(const struct daemon_options *o, struct daemon *d)
 
 		r = registry_new(&registry, &d->registry);
 	}
+	if (r == 0)
+		r = recovery_run(d->registry, d->vault,
+				 rundir_sessions(d->rundir), &d->recovered);
 	return r;
 }
 
@@ -65,6 +75,13 @@ int daemon_new(const struct daemon_options *options, struct daemon **ret_daemon)
 	return 0;
 }
 
+void daemon_leave(struct daemon *d)
+{
+	log_info("%zu session(s) are left to the next daemon",
+		 registry_count(d->registry));
+	_exit(0);
+}
+
 void daemon_free(struct daemon *d)
 {
 	if (!d)
@@ -72,6 +89,7 @@ void daemon_free(struct daemon *d)
 	registry_free(d->registry);
 	cache_free(d->cache);
 	store_unref(d->store);
+	vault_close(d->vault);
 	rundir_close(d->rundir);
 	free(d);
 }

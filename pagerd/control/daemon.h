@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "pagerd/control/recover/recovery.h"
 #include "pagerd/control/registry.h"
 #include "pagerd/control/rundir.h"
 
@@ -21,19 +22,32 @@ struct daemon_options {
 
 struct daemon {
 	struct rundir *rundir;
+	struct vault *vault;
 	struct store *store;
 	struct cache *cache;
 	struct registry *registry;
+	struct recovery_result recovered;
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 	uint64_t stuck_after_ns;
 };
 
-/* What rundir_open(), store_open(), cache_new() and registry_new() say. */
+/*
+ * Takes over what a daemon before us served. While the caller has no other
+ * thread: a process may be forked (vault.h).
+ *
+ * What rundir_open(), store_open(), cache_new() and registry_new() say.
+ */
 int daemon_new(const struct daemon_options *options,
 	       struct daemon **ret_daemon);
 
 /* The registry is empty and draining. Accepts NULL. */
 void daemon_free(struct daemon *d);
+
+/*
+ * Ends the process at once with status 0, as a crash would: what the sessions
+ * need lies ready for the next daemon. After registry_leave() said so.
+ */
+void daemon_leave(struct daemon *d) __attribute__((noreturn));
 
 /* CLOCK_MONOTONIC. */
 uint64_t daemon_now(void);

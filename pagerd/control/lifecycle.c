@@ -16,6 +16,7 @@
 #include "fs/base/log.h"
 
 #define REPORT_MS      10000
+#define RETRY_MS       50 /* whether all may be left yet */
 #define REPORT_NS      (UINT64_C(1000000) * REPORT_MS)
 #define EXTEND_US      "30000000" /* three reports' worth */
 #define NAMES_SHOWN    8
@@ -106,8 +107,10 @@ static bool is_over(struct lifecycle *l)
 		report_running(l, registry_count(r));
 		return false;
 	}
-	registry_close_all(r, l->phase == PHASE_FORCED ? POOL_CLOSE_FORCE
-						       : POOL_CLOSE_IDLE);
+	if (l->phase == PHASE_ENDING && registry_leave(r) == 0)
+		return true;
+	if (l->phase == PHASE_FORCED)
+		registry_close_all(r, POOL_CLOSE_FORCE);
 	count = registry_count(r);
 	if (count > 0)
 		report_waiting(l, count);
@@ -121,8 +124,9 @@ static void take_signal(struct lifecycle *l, const struct signalfd_siginfo *si)
 
 	log_info("SIG%s from process %u: %s", sigabbrev_np((int)si->ssi_signo),
 		 si->ssi_pid,
-		 phase == PHASE_FORCED ? "ending every session by its policy"
-				       : "ending when no VM depends on us");
+		 phase == PHASE_FORCED
+			 ? "ending every session by its policy"
+			 : "ending, and leaving VMs to the next daemon");
 	if (phase > l->phase)
 		l->phase = phase;
 	l->reported = 0;
@@ -140,6 +144,11 @@ static void read_signals(struct lifecycle *l, int fd)
 
 static int wait_for_end(struct lifecycle *l, int signal_fd)
 {
+	static const int timeouts[] = {
+		[PHASE_RUNNING] = -1,
+		[PHASE_ENDING] = RETRY_MS,
+		[PHASE_FORCED] = REPORT_MS,
+	};
 	struct pollfd fds[] = {
 		{.fd = signal_fd, .events = POLLIN},
 		{.fd = registry_fd(l->daemon->registry), .events = POLLIN},
@@ -147,7 +156,7 @@ static int wait_for_end(struct lifecycle *l, int signal_fd)
 	eventfd_t events;
 
 	while (!is_over(l)) {
-		int timeout = l->phase == PHASE_RUNNING ? -1 : REPORT_MS;
+		int timeout = timeouts[l->phase];
 
 		if (poll(fds, 2, timeout) < 0 && errno != EINTR)
 			return err_set(-errno, "poll: %s",
@@ -163,6 +172,7 @@ int lifecycle_run(struct daemon *d)
 	_cleanup_close_ int signal_fd = -1;
 	struct lifecycle l = {.daemon = d};
 	sigset_t set;
+	int r;
 
 	fill_set(&set);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -171,5 +181,8 @@ int lifecycle_run(struct daemon *d)
 	log_info("pagerd " PAGER_VERSION " ready store=%s runtime=%s",
 		 store_path(d->store), rundir_path(d->rundir));
 	(void)sd_notify(0, "READY=1\nSTATUS=Serving 0 session(s)");
-	return wait_for_end(&l, signal_fd);
+	r = wait_for_end(&l, signal_fd);
+	if (r < 0)
+		return r;
+	return registry_count(d->registry) > 0;
 }

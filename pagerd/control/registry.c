@@ -46,6 +46,7 @@ struct entry {
 struct registry {
 	struct store *store;
 	struct cache *cache;
+	struct vault *vault;
 	char *folder;
 	struct pool *pool;
 	int event_fd;
@@ -167,6 +168,7 @@ int registry_new(const struct registry_options *options,
 	r->event_fd = -1;
 	r->store = options->store;
 	r->cache = options->cache;
+	r->vault = options->vault;
 	r->workers = options->workers;
 	r->max_sessions = options->max_sessions;
 	e = start(options, r);
@@ -208,21 +210,22 @@ static int choose_id(const char *wanted, char ret_id[SESSION_ID_MAX + 1])
 	return 0;
 }
 
-static int may_reserve(struct registry *r, const char *id)
+/* One that is taken over was let in by the daemon before us. */
+static int may_reserve(struct registry *r, const char *id, bool taken_over)
 {
 	if (r->draining)
 		return err_set(-ESHUTDOWN,
 			       "the daemon is draining: no new sessions");
 	if (find_id(r, id))
 		return err_set(-ENOTUNIQ, "session %s: the id is in use", id);
-	if (r->count >= r->max_sessions)
+	if (!taken_over && r->count >= r->max_sessions)
 		return err_set(-EUSERS,
 			       "%zu sessions: as many as --max-sessions allows",
 			       r->count);
 	return 0;
 }
 
-static int reserve(struct registry *r, const char *wanted,
+static int reserve(struct registry *r, const struct registry_request *request,
 		   struct entry **ret_entry)
 {
 	_cleanup_free_ struct entry *e = calloc(1, sizeof(*e));
@@ -230,11 +233,11 @@ static int reserve(struct registry *r, const char *wanted,
 
 	if (!e)
 		return -ENOMEM;
-	err = choose_id(wanted, e->id);
+	err = choose_id(request->id, e->id);
 	if (err < 0)
 		return err;
 	LOCK_GUARD(&r->lock);
-	err = may_reserve(r, e->id);
+	err = may_reserve(r, e->id, request->journal);
 	if (err < 0)
 		return err;
 	list_append(&r->entries, &e->node);
@@ -283,6 +286,8 @@ static int make_session(struct registry *r, const char *id,
 	o.policy = request->policy;
 	o.uid = request->uid;
 	o.gid = request->gid;
+	o.vault = r->vault;
+	o.journal = request->journal;
 	err = session_new(&o, ret_session);
 	snapshot_unref(snapshot);
 	return translate(err);
@@ -308,7 +313,7 @@ int registry_create(struct registry *r, const struct registry_request *request,
 	struct entry *e;
 	int err;
 
-	err = reserve(r, request->id, &e);
+	err = reserve(r, request, &e);
 	if (err < 0)
 		return err;
 	err = make_session(r, e->id, request, &s);
@@ -326,9 +331,10 @@ int registry_create(struct registry *r, const struct registry_request *request,
 		return err;
 	}
 	make_known(r, s);
-	log_info("session created session=%s snapshot=%s policy=%s",
-		 session_id(s), session_snapshot_name(s),
-		 session_policy_name(request->policy));
+	if (!request->journal)
+		log_info("session created session=%s snapshot=%s policy=%s",
+			 session_id(s), session_snapshot_name(s),
+			 session_policy_name(request->policy));
 	*ret_session = s;
 	return 0;
 }
@@ -452,6 +458,26 @@ int registry_undrain(struct registry *r)
 		return err_set(-ESHUTDOWN, "the daemon is ending");
 	r->draining = false;
 	return 0;
+}
+
+int registry_leave(struct registry *r)
+{
+	struct session **sessions;
+	size_t count, known;
+	int err;
+
+	lock_take(&r->lock);
+	known = r->count;
+	err = list_locked(r, &sessions, &count);
+	lock_drop(&r->lock);
+	if (err < 0)
+		return err;
+	if (count < known)
+		err = err_set(-EBUSY, "a session is being made");
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = pool_leave(r->pool, sessions[i]);
+	registry_list_free(sessions, count);
+	return err;
 }
 
 void registry_stop(struct registry *r)

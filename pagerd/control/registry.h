@@ -20,9 +20,10 @@
 struct registry;
 
 struct registry_options {
-	struct store *store; /* the three are borrowed for its life */
+	struct store *store; /* borrowed for its life, as the next two */
 	struct cache *cache;
-	const char *folder; /* RUNTIME/sessions, absolute */
+	struct vault *vault; /* may be NULL */
+	const char *folder;  /* RUNTIME/sessions, absolute */
 	unsigned int workers;
 	unsigned int max_sessions;
 };
@@ -40,6 +41,7 @@ struct registry_request {
 	enum session_policy policy;
 	uid_t uid;
 	gid_t gid;
+	const struct journal *journal; /* NULL, or of one to be taken over */
 };
 
 /*
@@ -79,6 +81,12 @@ bool registry_draining(struct registry *r);
 
 /* -ESHUTDOWN after registry_stop(). */
 int registry_undrain(struct registry *r);
+
+/*
+ * After registry_stop(): whether every session may be left to a daemon after
+ * us. 0, or -EBUSY with the reason, which may pass.
+ */
+int registry_leave(struct registry *r);
 
 /* Drains for good: the daemon is ending. */
 void registry_stop(struct registry *r);

@@ -10,6 +10,7 @@
 #include "fs/base/lock.h"
 #include "pagerd/uffd/serve/connect.h"
 #include "pagerd/uffd/fault/policy.h"
+#include "pagerd/uffd/recover/resume.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define WORKERS_MAX 16u
@@ -176,6 +177,22 @@ int pool_close(struct pool *p, struct session *s, enum pool_close how)
 	if (!w)
 		return err_set(-ENOENT, "session %s was never added", s->id);
 	return worker_call(w, close_session, &c);
+}
+
+static int leave(struct worker *w, void *arg)
+{
+	(void)w;
+	return resume_leave(arg);
+}
+
+int pool_leave(struct pool *p, struct session *s)
+{
+	struct worker *w = atomic_load(&s->worker);
+
+	(void)p;
+	if (!w)
+		return err_set(-EBUSY, "session %s is being made", s->id);
+	return worker_call(w, leave, s);
 }
 
 void pool_stats(struct pool *p, struct pool_stats *ret_stats)

@@ -16,6 +16,9 @@
 #include "fs/base/err.h"
 #include "fs/cache/fetch.h"
 #include "fs/io/page.h"
+#include "pagerd/uffd/recover/journal.h"
+#include "pagerd/uffd/recover/resume.h"
+#include "pagerd/uffd/recover/vault.h"
 
 #define BACKLOG 8
 
@@ -113,7 +116,11 @@ static int make_names(struct session *s, const struct session_options *o)
 		s->socket_path = NULL;
 	if (asprintf(&s->pages_path, "%s/%s.pages", o->folder, o->id) < 0)
 		s->pages_path = NULL;
-	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path)
+	if (asprintf(&s->journal_path, "%s/%s" JOURNAL_SUFFIX, o->folder,
+		     o->id) < 0)
+		s->journal_path = NULL;
+	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path ||
+	    !s->journal_path)
 		return err_set(-ENOMEM, "no memory for a session");
 	if (strlen(s->socket_path) >= sizeof(address.sun_path))
 		return err_set(-ENAMETOOLONG,
@@ -164,7 +171,7 @@ static int open_pages_file(const char *path, int *ret_fd)
  * The mode is that of the unbound socket and nobody can connect before
  * listen(), so there is no moment at which the wrong peer gets in.
  */
-static int make_listener(const struct session *s, gid_t gid, int *ret_fd)
+static int make_listener(const struct session *s, int *ret_fd)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd =
@@ -179,7 +186,8 @@ static int make_listener(const struct session *s, gid_t gid, int *ret_fd)
 	if (fchmod(fd, 0600) < 0 ||
 	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return err_set(-errno, "cannot bind %s: %m", s->socket_path);
-	if (lchown(s->socket_path, s->uid, gid) < 0 || listen(fd, BACKLOG) < 0)
+	if (lchown(s->socket_path, s->uid, s->gid) < 0 ||
+	    listen(fd, BACKLOG) < 0)
 		return err_set(-errno, "cannot listen on %s: %m",
 			       s->socket_path);
 	*ret_fd = steal_fd(fd);
@@ -200,6 +208,34 @@ static int read_node(void *arg, uint64_t block, uint8_t *ret_page,
 			  ret_kind);
 }
 
+/* What a daemon before us has left under the id is not ours to replace. */
+static int begin(struct session *s, const struct manifest_file *image)
+{
+	if (access(s->journal_path, F_OK) == 0)
+		return err_set(-EBUSY, "%s: a session that was not taken over",
+			       s->journal_path);
+	s->owns_files = true;
+	return pagestate_create(s->pages_fd, image->pages, &image->digest,
+				&s->pages);
+}
+
+static int take_over(struct session *s, const struct session_options *o,
+		     const struct manifest_file *image)
+{
+	const struct journal *j = o->journal;
+	int r;
+
+	if (memcmp(&j->image, &image->digest, sizeof(j->image)) != 0)
+		return err_set(-EBADMSG,
+			       "session %s: snapshot %s is another one now",
+			       s->id, s->snapshot_name);
+	r = pagestate_open(s->pages_fd, image->pages, &image->digest,
+			   &s->pages);
+	if (r < 0 || !j->served)
+		return r;
+	return resume_session(s, j, vault_take(s->vault, s->id));
+}
+
 static int open_image(struct session *s, const struct session_options *o)
 {
 	const struct manifest_file *image =
@@ -218,8 +254,7 @@ static int open_image(struct session *s, const struct session_options *o)
 	if (r < 0)
 		return r;
 	atomic_store(&s->shown.pages_total, image->pages);
-	return pagestate_create(s->pages_fd, image->pages, &image->digest,
-				&s->pages);
+	return o->journal ? take_over(s, o, image) : begin(s, image);
 }
 
 static struct session *allocate(const struct session_options *o)
@@ -232,6 +267,9 @@ static struct session *allocate(const struct session_options *o)
 	atomic_init(&s->refs, 1);
 	s->policy = o->policy;
 	s->uid = o->uid;
+	s->gid = o->gid;
+	s->vault = o->vault;
+	s->uffd_number = -1;
 	s->handshake_ns = o->handshake_ns;
 	s->retry_ns = o->retry_ns;
 	s->stall_ns = o->stall_ns;
@@ -267,9 +305,13 @@ int session_new(const struct session_options *options,
 	r = open_image(s, options);
 	if (r < 0)
 		return r;
-	r = make_listener(s, options->gid, &s->listener.fd);
+	r = make_listener(s, &s->listener.fd);
+	/* What a taken over one was found by is true still. */
+	if (r == 0 && !options->journal)
+		r = resume_record(s);
 	if (r < 0)
 		return r;
+	s->owns_files = true;
 	*ret_session = steal_ptr(s);
 	return 0;
 }
@@ -283,12 +325,21 @@ struct session *session_ref(struct session *s)
 
 void session_leave(struct session *s)
 {
-	/* Only who holds the lock may remove: else the files are another's. */
-	if (s->pages_fd >= 0) {
+	/*
+	 * Only who holds the lock may remove: else the files are another's.
+	 * Without a journal the rest is nobody's, so that goes first.
+	 */
+	if (s->owns_files) {
+		s->owns_files = false;
+		(void)unlink(s->journal_path);
+		vault_drop(s->vault, s->id);
 		(void)unlink(s->socket_path);
 		(void)unlink(s->pages_path);
 	}
 	close_quietly(steal_fd(s->listener.fd));
+	close_quietly(steal_fd(s->uffd.fd));
+	close_quietly(steal_fd(s->vmm.fd));
+	regions_release(&s->regions);
 	close_quietly(steal_fd(s->pages_fd));
 	pagetable_free(steal_ptr(s->table));
 	snapshot_unref(steal_ptr(s->snapshot));
@@ -307,6 +358,7 @@ void session_unref(struct session *s)
 	free(s->snapshot_name);
 	free(s->socket_path);
 	free(s->pages_path);
+	free(s->journal_path);
 	s->magic = 0;
 	free(s);
 }

@@ -27,6 +27,8 @@
 #include "fs/store/snapshot/snapshot.h"
 
 struct session;
+struct journal;
+struct vault;
 
 /* An id: 1 to 64 of A-Z a-z 0-9 . _ -, the first no dot. Never altered. */
 #define SESSION_ID_MAX 64
@@ -98,6 +100,12 @@ struct session_options {
 	struct snapshot *snapshot; /* the session takes its own reference */
 	struct cache *cache; /* for the page table's upper nodes; borrowed */
 	const char *folder;  /* RUNTIME/sessions: exists, absolute */
+	struct vault *vault; /* borrowed; NULL: nothing is kept beside us */
+	/*
+	 * Of a dead daemon's session that is to be taken over, whose id,
+	 * policy, uid and gid the options have too. NULL: a new session.
+	 */
+	const struct journal *journal;
 	enum session_policy policy;
 	uid_t uid; /* who may connect, beside root, and owns the socket */
 	gid_t gid;
@@ -120,9 +128,13 @@ struct session_options {
  * a dead daemon left) and ID.pages, and reads the upper nodes of the page
  * table: blocks. Nobody is answered before pool_add().
  *
+ * One that is taken over has the page states that it had, and a VM that it
+ * served is served on from pool_add() on; see recover/resume.h for what can
+ * be in the way. On failure the files of such a session stay.
+ *
  * -EINVAL bad id, -ENAMETOOLONG the socket's path does not fit a socket
- * address, -EBUSY a live session has the id, -EBADMSG damaged page table,
- * -ENOSPC, -EACCES, -EPERM, -EIO.
+ * address, -EBUSY a live session, or one of a daemon before us, has the id,
+ * -EBADMSG damaged page table, -ENOSPC, -EACCES, -EPERM, -EIO.
  */
 int session_new(const struct session_options *options,
 		struct session **ret_session);

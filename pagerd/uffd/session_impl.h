@@ -36,9 +36,11 @@ struct session {
 	atomic_uint refs;
 
 	/* Immutable after session_new(). */
-	char *id, *snapshot_name, *socket_path, *pages_path;
+	char *id, *snapshot_name, *socket_path, *pages_path, *journal_path;
 	enum session_policy policy;
 	uid_t uid;
+	gid_t gid;
+	struct vault *vault;
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
 	uint64_t image_size;
@@ -69,6 +71,8 @@ struct session {
 	int pages_fd; /* holds the lock that makes the id ours */
 	struct watch listener, connection, uffd, vmm;
 	uid_t peer_uid;
+	int uffd_number;   /* in the VMM; -1: not known */
+	bool owns_files;   /* the id is ours: they go when the session ends */
 	uint64_t features; /* of the uffd, as negotiated */
 	struct handshake handshake;
 	struct regions regions;

@@ -159,10 +159,16 @@ class Vmm:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "mapped\n"
 
-    def ask(self, *words):
+    def say(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
+
+    def answer(self):
         return self.process.stdout.readline().strip()
+
+    def ask(self, *words):
+        self.say(*words)
+        return self.answer()
 
     def kill(self):
         self.process.kill()

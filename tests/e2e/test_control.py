@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import BUILD, DEADLINE, PAGE, PAGERD, UnixConnection
-from conftest import sha256
+from conftest import Vmm, sha256
 
 
 def run_pagerd(*arguments):
@@ -76,15 +76,16 @@ def test_second_daemon_on_a_runtime_directory_is_refused(place, store, start):
     assert first.get("/v1/health")["status"] == "ok"
 
 
-def test_what_a_killed_daemon_left_is_replaced(place, start):
+def test_a_killed_daemon_s_files_are_no_obstacle(place, start):
     first = start()
     path = first.create("guest", id="vm")["socket_path"]
     first.stop(signal.SIGKILL)
     assert (place / "run" / "control.sock").exists()
-    assert os.path.exists(path)
     second = start()
-    assert second.get("/v1/sessions") == {"sessions": []}
+    assert second.get("/v1/sessions/vm")["state"] == "listening"
+    assert second.request("DELETE", "/v1/sessions/vm")[0] == 204
     assert second.create("guest", id="vm")["socket_path"] == path
+    assert second.request("DELETE", "/v1/sessions/vm")[0] == 204
     assert second.stop() == 0
     assert not (place / "run" / "control.sock").exists()
 
@@ -107,17 +108,26 @@ def test_a_vm_is_served(store, start, attach):
     assert stats["cache"]["misses"] > 0
 
 
-def test_sigterm_closes_what_has_no_vm(start):
+def test_sigterm_leaves_what_has_no_vm_to_the_next_daemon(
+        store, start, attach):
     daemon = start()
-    path = daemon.create("guest")["socket_path"]
+    path = daemon.create("guest", id="early")["socket_path"]
     assert daemon.stop() == 0
-    assert not os.path.exists(path)
+    second = start()
+    assert second.get("/v1/sessions/early")["socket_path"] == path
+    vmm = Vmm(path, len(store.images["guest"]))
+    assert vmm.ask("all") == sha256(store.images["guest"])
+    vmm.kill()
 
 
-def test_sigterm_waits_for_vms(store, start, attach):
-    daemon = start()
+def test_sigterm_waits_where_only_the_daemon_has_the_memory(
+        place, store, start, attach):
+    """systemd without word of what it keeps, and a VMM that kept nothing."""
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(place / "notify"))
+    daemon = start(env={"NOTIFY_SOCKET": str(place / "notify")})
     name, vmm = attach(daemon, id="needed")
-    daemon.create("guest", id="idle")
+    assert vmm.ask("let-go") == "done"
     daemon.send(signal.SIGTERM)
     line = daemon.wait_log("waiting for 1 session(s)")
     assert line.endswith(" needed")
@@ -129,6 +139,7 @@ def test_sigterm_waits_for_vms(store, start, attach):
     assert daemon.process.poll() is None
     vmm.kill()
     assert daemon.wait() == 0
+    notify.close()
 
 
 def test_sigquit_ends_by_policy(start, attach):

@@ -6,6 +6,7 @@ the lines on its stdin, each with one line of answer:
   page N      sha256 of page N, which is touched
   all         sha256 of the whole memory
   discard N   gives page N back with MADV_DONTNEED; "done"
+  let-go      closes its own copy of the userfaultfd; "done"
 
 It says "mapped" first, and ends with its stdin.
 """
@@ -14,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import mmap
+import os
 import socket
 import struct
 import sys
@@ -62,6 +64,9 @@ def main(path, size):
             print(hashlib.sha256(memory[:]).hexdigest(), flush=True)
         elif verb == "discard":
             memory.madvise(mmap.MADV_DONTNEED, start, PAGE)
+            print("done", flush=True)
+        elif verb == "let-go":
+            os.close(uffd)
             print("done", flush=True)
     peer.close()
 

@@ -9,6 +9,8 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "pagerd/uffd/connect/peer.h"
+#include "pagerd/uffd/recover/resume.h"
+#include "pagerd/uffd/recover/vault.h"
 #include "pagerd/uffd/serve/events.h"
 #include "pagerd/uffd/serve/worker.h"
 
@@ -140,11 +142,15 @@ static int begin(struct session *s)
 	r = check_uffd(s);
 	if (r == 0)
 		r = worker_watch(w, &s->uffd, EPOLLIN);
+	/* Written before the VM has its first answer. */
+	if (r == 0)
+		r = resume_record(s);
 	if (r < 0) {
-		close_quietly(steal_fd(s->uffd.fd));
+		worker_unwatch(w, &s->uffd);
 		regions_release(&s->regions);
 		return r;
 	}
+	vault_keep(s->vault, s->id, s->uffd.fd);
 	timer_disarm(&w->timers, &s->timer);
 	if (s->vmm.fd < 0)
 		start_probing(s);
@@ -322,9 +328,57 @@ static void listener_ready(struct watch *watch, uint32_t events)
 	}
 }
 
+/*
+ * A VMM's connection has died with the daemon that had it, so the VM's end is
+ * looked for now and then, beside what its pidfd tells.
+ */
+static int resume(struct session *s)
+{
+	struct worker *w = worker_of(s);
+	int r = worker_watch(w, &s->uffd, EPOLLIN);
+
+	if (r == 0 && s->vmm.fd >= 0)
+		r = worker_watch(w, &s->vmm, EPOLLIN);
+	if (r < 0)
+		return r;
+	vault_keep(s->vault, s->id, s->uffd.fd);
+	start_probing(s);
+	resume_serve(s);
+	events_ready(&s->uffd, EPOLLIN);
+	return 0;
+}
+
 int connect_start(struct session *s)
 {
+	struct worker *w = worker_of(s);
+	int r;
+
 	s->uffd.ready = events_ready;
 	s->listener.ready = listener_ready;
-	return worker_watch(worker_of(s), &s->listener, EPOLLIN);
+	s->vmm.ready = vmm_exited;
+	r = worker_watch(w, &s->listener, EPOLLIN);
+	if (r == 0 && session_serves(s))
+		r = resume(s);
+	if (r < 0) {
+		worker_unwatch(w, &s->listener);
+		worker_unwatch(w, &s->uffd);
+		worker_unwatch(w, &s->vmm);
+	}
+	return r;
+}
+
+void connect_stop(struct session *s)
+{
+	struct worker *w = worker_of(s);
+	int fd;
+
+	if (s->listener.fd < 0)
+		return;
+	(void)shutdown(s->listener.fd, SHUT_RD);
+	while ((fd = accept4(s->listener.fd, NULL, NULL,
+			     SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		welcome(s, fd);
+	if (session_state(s) == SESSION_LISTENING)
+		timer_disarm(&w->timers, &s->timer);
+	worker_unwatch(w, &s->listener);
 }

@@ -9,8 +9,17 @@
 
 #include "pagerd/uffd/session_impl.h"
 
-/* Starts to listen: the session was just added to its worker. */
+/*
+ * Starts to listen, and to serve a VM that was taken over: the session was
+ * just added to its worker.
+ */
 int connect_start(struct session *s);
+
+/*
+ * Lets in who has connected already, and from there on nobody: to connect
+ * fails at once.
+ */
+void connect_stop(struct session *s);
 
 /*
  * True while a VM depends on the session: its VMM lives, and has memory

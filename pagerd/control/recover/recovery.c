@@ -1,0 +1,164 @@
+#include "pagerd/control/recover/recovery.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/base/log.h"
+#include "pagerd/uffd/recover/journal.h"
+#include "pagerd/uffd/recover/resume.h"
+#include "pagerd/uffd/recover/vault.h"
+
+struct recovery {
+	struct registry *registry;
+	struct vault *vault;
+	const char *folder;
+	struct recovery_result result;
+};
+
+static char *path_of(const struct recovery *v, const char *id,
+		     const char *suffix)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s%s", v->folder, id, suffix) < 0 ? NULL
+								     : path;
+}
+
+/* Nothing depends on it any more. */
+static void forget(struct recovery *v, const char *id)
+{
+	static const char *const suffixes[] = {JOURNAL_SUFFIX, ".sock",
+					       ".pages"};
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		_cleanup_free_ char *path = path_of(v, id, suffixes[i]);
+
+		if (path)
+			(void)unlink(path);
+	}
+	vault_drop(v->vault, id);
+}
+
+/* Nobody takes what is kept for it out of the vault. */
+static void leave_alone(struct recovery *v, const char *id, int error)
+{
+	close_quietly(vault_take(v->vault, id));
+	log_error("a session is left alone: %s session=%s", err_text(error),
+		  id);
+	v->result.left++;
+}
+
+static void give_up(struct recovery *v, const struct journal *j, int error)
+{
+	char why[ERR_TEXT_MAX];
+
+	err_copy(error, why);
+	if (!resume_give_up(j)) {
+		log_error("a session cannot be taken over, and its VM hangs: "
+			  "kill it: %s session=%s snapshot=%s vmm=%d "
+			  "policy=%s",
+			  why, j->id, j->snapshot, (int)j->vmm_pid,
+			  session_policy_name(j->policy));
+		v->result.left++;
+		return;
+	}
+	log_error("a session cannot be taken over and ends by its policy: %s "
+		  "session=%s snapshot=%s vmm=%d policy=%s",
+		  why, j->id, j->snapshot, (int)j->vmm_pid,
+		  session_policy_name(j->policy));
+	forget(v, j->id);
+	v->result.ended++;
+}
+
+static int take_over(struct recovery *v, const struct journal *j)
+{
+	const struct registry_request request = {
+		.id = j->id,
+		.snapshot = j->snapshot,
+		.policy = j->policy,
+		.uid = j->uid,
+		.gid = j->gid,
+		.journal = j,
+	};
+	struct session *s;
+	int r;
+
+	if (!j->same_boot)
+		return err_set(-ESRCH, "the machine was started since");
+	r = registry_create(v->registry, &request, &s);
+	if (r == 0)
+		session_unref(s);
+	return r;
+}
+
+static void recover(struct recovery *v, const char *id)
+{
+	_cleanup_free_ char *path = path_of(v, id, JOURNAL_SUFFIX);
+	struct journal j;
+	int r = path ? journal_read(path, &j) : -ENOMEM;
+
+	if (r == 0 && strcmp(j.id, id) != 0) {
+		journal_release(&j);
+		r = err_set(-EBADMSG, "%s: of another session", path);
+	}
+	if (r < 0) {
+		leave_alone(v, id, r);
+		return;
+	}
+	r = take_over(v, &j);
+	if (r == 0) {
+		v->result.taken_over++;
+	} else if (r == -ESRCH) {
+		log_info("session over: vmm-gone while no daemon ran: %s "
+			 "session=%s snapshot=%s vmm=%d",
+			 err_text(r), j.id, j.snapshot, (int)j.vmm_pid);
+		forget(v, j.id);
+		v->result.gone++;
+	} else {
+		give_up(v, &j, r);
+	}
+	journal_release(&j);
+}
+
+static int is_journal(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name), end = sizeof(JOURNAL_SUFFIX) - 1;
+
+	return len > end &&
+	       strcmp(entry->d_name + len - end, JOURNAL_SUFFIX) == 0;
+}
+
+int recovery_run(struct registry *r, struct vault *vault, const char *folder,
+		 struct recovery_result *ret_result)
+{
+	struct recovery v = {
+		.registry = r,
+		.vault = vault,
+		.folder = folder,
+	};
+	struct dirent **entries;
+	int n = scandir(folder, &entries, is_journal, alphasort);
+
+	if (n < 0)
+		return err_set(-errno, "cannot list %s: %m", folder);
+	for (int i = 0; i < n; i++) {
+		char *name = entries[i]->d_name;
+
+		name[strlen(name) - (sizeof(JOURNAL_SUFFIX) - 1)] = '\0';
+		recover(&v, name);
+		free(entries[i]);
+	}
+	free(entries);
+	vault_settle(vault);
+	if (n > 0)
+		log_info("recovery: %u session(s) taken over, %u gone, %u "
+			 "ended by policy, %u left",
+			 v.result.taken_over, v.result.gone, v.result.ended,
+			 v.result.left);
+	*ret_result = v.result;
+	return 0;
+}

@@ -1,0 +1,131 @@
+"""The daemon dies, and its VMs go on with the next one."""
+import os
+import signal
+
+from conftest import PAGE, sha256
+
+
+def test_kill_costs_a_vm_a_pause_only(store, start, attach):
+    first = start()
+    name, vmm = attach(first, id="vm")
+    image = store.images["guest"]
+    assert vmm.ask("page", 5) == sha256(image[5 * PAGE:6 * PAGE])
+    assert vmm.ask("discard", 5) == "done"
+    assert vmm.ask("discard", 6) == "done"
+    first.stop(signal.SIGKILL)
+    vmm.say("page", 7)
+    second = start()
+    assert vmm.answer() == sha256(image[7 * PAGE:8 * PAGE])
+    assert vmm.ask("page", 5) == sha256(bytes(PAGE))
+    assert vmm.ask("page", 6) == sha256(bytes(PAGE))
+    expected = image[:5 * PAGE] + bytes(2 * PAGE) + image[7 * PAGE:]
+    assert vmm.ask("all") == sha256(expected)
+    session = second.get(f"/v1/sessions/{name}")
+    assert session["state"] == "serving"
+    assert session["vmm_pid"] == vmm.process.pid
+    assert session["pages_removed"] == 2
+    vmm.kill()
+    second.wait_log("session over: vmm-gone session=vm ")
+    assert os.listdir(second.runtime / "sessions") == []
+    assert second.stop() == 0
+
+
+def test_restart_is_the_same_path(store, start, attach):
+    daemon = start()
+    attached = [attach(daemon, id=f"vm{n}") for n in range(3)]
+    for n in range(4):
+        assert daemon.stop() == 0
+        for i, (_, vmm) in enumerate(attached):
+            vmm.say("page", 3 * n + i)
+        daemon = start()
+        for i, (_, vmm) in enumerate(attached):
+            page = 3 * n + i
+            assert vmm.answer() == sha256(
+                store.images["guest"][page * PAGE:(page + 1) * PAGE])
+    for _, vmm in attached:
+        assert vmm.ask("all") == sha256(store.images["guest"])
+    assert len(daemon.get("/v1/sessions")["sessions"]) == 3
+
+
+def test_a_vmm_without_a_copy_is_held_for(store, start, attach):
+    """Its memory would read as zero, were it not for the holder."""
+    first = start()
+    _, vmm = attach(first, id="vm")
+    assert vmm.ask("let-go") == "done"
+    first.stop(signal.SIGKILL)
+    vmm.say("all")
+    second = start()
+    assert vmm.answer() == sha256(store.images["guest"])
+    second.stop()
+    start()
+    assert vmm.ask("all") == sha256(store.images["guest"])
+
+
+def test_vmms_that_die_meanwhile_are_no_sessions_any_more(start, attach):
+    first = start()
+    vmms = [attach(first, id=f"vm{n}") for n in range(3)]
+    survivor = attach(first, id="survivor")[1]
+    first.stop(signal.SIGKILL)
+    for _, vmm in vmms:
+        vmm.kill()
+    second = start()
+    second.wait_log("recovery: 1 session(s) taken over, 3 gone")
+    assert [s["id"] for s in second.get("/v1/sessions")["sessions"]] == [
+        "survivor"]
+    files = os.listdir(second.runtime / "sessions")
+    assert sorted(files) == [
+        "survivor.journal", "survivor.pages", "survivor.sock"]
+    survivor.kill()
+
+
+def rewrite(path, change):
+    head, body = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(change(head) + b"\n" + body)
+
+
+def test_a_newer_journal_is_left_alone(store, start, attach):
+    first = start()
+    _, vmm = attach(first, id="vm")
+    first.stop(signal.SIGKILL)
+    journal = first.runtime / "sessions" / "vm.journal"
+    rewrite(journal, lambda head: head.replace(b" 1 ", b" 2 "))
+    second = start()
+    assert "of format 2" in second.wait_log("left alone")
+    assert second.get("/v1/sessions") == {"sessions": []}
+    status, answer = second.request("POST", "/v1/sessions",
+                                    {"snapshot": "guest", "id": "vm"})
+    assert status == 409, answer
+    second.stop(signal.SIGKILL)
+    rewrite(journal, lambda head: head.replace(b" 2 ", b" 1 "))
+    start()
+    assert vmm.ask("all") == sha256(store.images["guest"])
+
+
+def test_what_cannot_go_on_ends_by_its_policy(store, start, attach):
+    """The snapshot is gone: nobody could answer these faults any more."""
+    first = start()
+    kill = attach(first, id="kill")[1]
+    stall = attach(first, id="stall", policy="stall")[1]
+    first.stop(signal.SIGKILL)
+    manifest = store.path / "snapshots" / "guest"
+    manifest.rename(store.path / "guest")
+    second = start()
+    second.wait_log("ends by its policy")
+    second.wait_log("its VM hangs: kill it")
+    assert kill.wait() == -signal.SIGKILL
+    assert stall.process.poll() is None
+    second.stop(signal.SIGKILL)
+    (store.path / "guest").rename(manifest)
+    start()
+    assert stall.ask("all") == sha256(store.images["guest"])
+
+
+def test_a_damaged_journal_is_left_alone(start, attach):
+    first = start()
+    attach(first, id="vm")
+    first.stop(signal.SIGKILL)
+    journal = first.runtime / "sessions" / "vm.journal"
+    journal.write_bytes(journal.read_bytes()[:-2] + b"x}")
+    second = start()
+    assert "damaged" in second.wait_log("left alone")
+    assert journal.exists()
