@@ -39,6 +39,8 @@
 	X(EXPORT_WRITE, "export-write", "each write of an export")         \
 	X(UFFD_COPY, "uffd-copy", "each UFFDIO_COPY")                      \
 	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                  \
+	X(UFFD_READ, "uffd-read", "after messages were read, before use")  \
+	X(UFFD_INSTALLED, "uffd-installed", "after an install, unnoted")   \
 	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal")
 
 enum inject_point {

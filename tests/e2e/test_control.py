@@ -127,6 +127,7 @@ def test_sigterm_waits_where_only_the_daemon_has_the_memory(
     notify.bind(str(place / "notify"))
     daemon = start(env={"NOTIFY_SOCKET": str(place / "notify")})
     name, vmm = attach(daemon, id="needed")
+    daemon.wait_log("a VM is served")
     assert vmm.ask("let-go") == "done"
     daemon.send(signal.SIGTERM)
     line = daemon.wait_log("waiting for 1 session(s)")

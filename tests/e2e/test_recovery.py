@@ -2,6 +2,8 @@
 import os
 import signal
 
+import pytest
+
 from conftest import PAGE, sha256
 
 
@@ -51,6 +53,7 @@ def test_a_vmm_without_a_copy_is_held_for(store, start, attach):
     """Its memory would read as zero, were it not for the holder."""
     first = start()
     _, vmm = attach(first, id="vm")
+    first.wait_log("a VM is served")
     assert vmm.ask("let-go") == "done"
     first.stop(signal.SIGKILL)
     vmm.say("all")
@@ -76,6 +79,29 @@ def test_vmms_that_die_meanwhile_are_no_sessions_any_more(start, attach):
     assert sorted(files) == [
         "survivor.journal", "survivor.pages", "survivor.sock"]
     survivor.kill()
+
+
+@pytest.mark.parametrize("point", ["uffd-read", "uffd-installed"])
+def test_death_at_the_worst_instant(store, start, attach, point):
+    """A REMOVE that was read and not applied; a page that landed unnoted."""
+    first = start(env={"PAGER_INJECT": f"{point}:crash@2"})
+    image = store.images["guest"]
+    _, vmm = attach(first, id="vm")
+    assert vmm.ask("page", 3) == sha256(image[3 * PAGE:4 * PAGE])
+    if point == "uffd-read":
+        assert vmm.ask("discard", 5) == "done"
+    else:
+        vmm.say("page", 6)
+    assert first.wait() == -signal.SIGKILL
+    second = start()
+    if point == "uffd-installed":
+        assert vmm.answer() == sha256(image[6 * PAGE:7 * PAGE])
+        assert vmm.ask("discard", 6) == "done"
+        assert vmm.ask("page", 6) == sha256(bytes(PAGE))
+    else:
+        assert vmm.ask("page", 5) == sha256(bytes(PAGE))
+    assert vmm.ask("page", 7) == sha256(image[7 * PAGE:8 * PAGE])
+    assert second.get("/v1/sessions/vm")["pages_removed"] == 1
 
 
 def rewrite(path, change):

@@ -32,6 +32,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "fs/io/page.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/fault/policy.h"
@@ -306,6 +307,7 @@ void fault_settle(struct fault *f, struct uffd_outcome o)
 		uffd_wake(s->uffd.fd, f->address, size_of(f));
 		/* fall through */
 	case UFFD_DONE:
+		(void)inject_pass(INJECT_UFFD_INSTALLED, NULL);
 		if (f->region && state_of(f) == PAGER_PAGE_ABSENT)
 			set_state(f, PAGER_PAGE_PRESENT);
 		resolved(f);

@@ -19,6 +19,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/serve/worker.h"
 
@@ -177,6 +178,8 @@ static int read_round(struct session *s, struct list_node *fresh)
 		n = uffd_read(s->uffd.fd, inbox, PAGER_INBOX_MESSAGES);
 		if (n < 0)
 			return n;
+		if (n > 0)
+			(void)inject_pass(INJECT_UFFD_READ, NULL);
 		now = worker_now();
 		for (int k = 0; k < n; k++) {
 			if (inbox[k].event == UFFD_EVENT_PAGEFAULT)
