@@ -9,4 +9,5 @@ target_link_libraries(pager_cache_rig
 pager_unit_test(cache pager_cache_rig)
 pager_unit_test(resize pager_cache_rig)
 pager_unit_test(curve pager_cache_rig)
+pager_unit_test(pins pager_cache_rig pager_publishing)
 pager_unit_test(fetch pager_cache pager_memory_source)

@@ -109,3 +109,19 @@ void evict_block(struct cache *c, uint64_t block, struct evict_report *report)
 	else
 		report->absent++;
 }
+
+int evict_snapshot(struct cache *c, struct snapshot *snap, struct pins *force,
+		   struct evict_report *report)
+{
+	struct blockset set cleanup(blockset_release) = {0};
+	int r = blockset_of_snapshot(c, snap, &set);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < set.count; i++) {
+		if (force)
+			pins_break(force, set.blocks[i]);
+		evict_block(c, set.blocks[i], report);
+	}
+	return 0;
+}

@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include "fs/cache/cache.h"
+#include "fs/cache/admin/pins.h"
 
 struct evict_report {
 	uint64_t blocks; /* evicted; each was a page */
@@ -30,3 +30,11 @@ void evict_coldest(struct cache *c, uint64_t blocks,
 		   struct evict_report *report);
 
 void evict_block(struct cache *c, uint64_t block, struct evict_report *report);
+
+/*
+ * All blocks of a snapshot, see blockset.h. With `force` those too that pins
+ * hold, its own or others': they lose them. Blocks to read its page tables,
+ * and says what that said.
+ */
+int evict_snapshot(struct cache *c, struct snapshot *snap, struct pins *force,
+		   struct evict_report *report);

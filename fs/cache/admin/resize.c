@@ -93,6 +93,10 @@ static int apply(struct cache *c, size_t limit)
 	slots = cache_slots_within(c, limit);
 	if (slots > c->most)
 		slots = c->most;
+	if (slots == c->slots) {
+		c->limit = limit;
+		return 0;
+	}
 	if (set_limits(c, slots) < 0)
 		return too_much_held(c, limit);
 	c->slots = slots;
