@@ -28,10 +28,8 @@ static struct worker *worker_of(const struct session *s)
 	return atomic_load(&s->worker);
 }
 
-bool connect_vm_lives(const struct session *s)
+static bool memory_lives(const struct session *s)
 {
-	if (!session_serves(s))
-		return false;
 	for (size_t i = 0; i < s->regions.count; i++) {
 		const struct region *r = &s->regions.all[i];
 		uint64_t last = r->base + r->size - PAGER_PAGE_SIZE;
@@ -44,6 +42,11 @@ bool connect_vm_lives(const struct session *s)
 			return true;
 	}
 	return false;
+}
+
+bool connect_vm_lives(const struct session *s)
+{
+	return session_serves(s) && memory_lives(s);
 }
 
 static void probe(struct timer *t)
@@ -112,8 +115,7 @@ static int check_uffd(struct session *s)
 	if (s->features & UFFD_FEATURE_EVENT_FORK)
 		return err_set(-EPROTO, "the userfaultfd follows forks, whose "
 					"memory cannot be served");
-	session_set_state(s, SESSION_SERVING);
-	if (!connect_vm_lives(s))
+	if (!memory_lives(s))
 		return err_set(-EPROTO, "no region is registered with the "
 					"userfaultfd, or the VMM is gone");
 	return 0;
@@ -142,7 +144,7 @@ static int begin(struct session *s)
 	r = check_uffd(s);
 	if (r == 0)
 		r = worker_watch(w, &s->uffd, EPOLLIN);
-	/* Written before the VM has its first answer. */
+	/* Before anybody is told that we serve, and the first answer. */
 	if (r == 0)
 		r = resume_record(s);
 	if (r < 0) {
@@ -151,6 +153,7 @@ static int begin(struct session *s)
 		return r;
 	}
 	vault_keep(s->vault, s->id, s->uffd.fd);
+	session_set_state(s, SESSION_SERVING);
 	timer_disarm(&w->timers, &s->timer);
 	if (s->vmm.fd < 0)
 		start_probing(s);
