@@ -108,8 +108,6 @@ static void init(void *userdata, struct fuse_conn_info *conn)
 				FUSE_CAP_SPLICE_MOVE);
 	/* libfuse derives the largest read from this. */
 	conn->max_write = GATHER_READ_MAX;
-	/* The kernel's own bound is lower unless the mount raised it. */
-	conn->max_readahead = GATHER_READ_MAX;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 }

@@ -14,7 +14,7 @@
 #include "fs/mount/read/gather.h"
 #include "tests/unit/memory_source.h"
 
-#define BLOCKS 128
+#define BLOCKS 64
 
 static struct {
 	struct memory_source *memory;
@@ -32,11 +32,11 @@ static int setup(void **state)
 	unsigned int count = 0;
 
 	(void)state;
-	t.memory = memory_source_new(8 * BLOCKS);
+	t.memory = memory_source_new(16 * BLOCKS);
 	assert_int_equal(cache_new(&options, &t.cache), 0);
 	t.view = (struct view){NULL, t.cache, memory_source_ops(t.memory)};
 	assert_int_equal(gather_new(&t.gather), 0);
-	for (uint32_t n = 0; n < 8 * BLOCKS && count < BLOCKS; n++) {
+	for (uint32_t n = 0; n < 16 * BLOCKS && count < BLOCKS; n++) {
 		uint64_t block = memory_source_block(n);
 
 		if (memory_source_kind(block) == PAGER_KIND_PAGE)
@@ -133,7 +133,7 @@ static void damage_that_passes_is_tried_again(void **state)
 
 	(void)state;
 	memory_source_fault(t.memory, t.pages[5], MEMORY_FLIPPED, 1);
-	memory_source_fault(t.memory, t.pages[90], MEMORY_UNREADABLE, 1);
+	memory_source_fault(t.memory, t.pages[50], MEMORY_UNREADABLE, 1);
 	assert_int_equal(gather_all(t.gather, n), 0);
 	check_pages(t.gather, n);
 }
@@ -142,16 +142,16 @@ static void fails(enum memory_fault fault, int error)
 {
 	size_t n = make_wants(t.gather, BLOCKS);
 
-	memory_source_fault(t.memory, t.pages[77], fault, 1000);
+	memory_source_fault(t.memory, t.pages[37], fault, 1000);
 	assert_int_equal(gather_all(t.gather, n), error);
 	/* Whoever does not want that block goes on. */
 	for (size_t i = 0; i < BLOCKS; i++) {
 		struct gather_want *want = &gather_wants(t.gather)[i];
 		int r = gather_pages(t.gather, &t.view, want, 1);
 
-		assert_int_equal(r, want->block == t.pages[77] ? error : 0);
+		assert_int_equal(r, want->block == t.pages[37] ? error : 0);
 	}
-	memory_source_fault(t.memory, t.pages[77], MEMORY_OK, 0);
+	memory_source_fault(t.memory, t.pages[37], MEMORY_OK, 0);
 	assert_int_equal(gather_all(t.gather, n), 0);
 	check_pages(t.gather, n);
 }

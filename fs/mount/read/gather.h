@@ -16,8 +16,12 @@
 #include "fs/mount/view/view.h"
 #include "pager/block.h"
 
-/* The largest read that is answered, and room for it at any offset. */
-#define GATHER_READ_MAX	   (1u << 20)
+/*
+ * The largest read that is answered, and room for it at any offset. A quarter
+ * of what is read ahead, so that several threads work for one reader, and
+ * small enough to stay in a processor's own cache between its two copies.
+ */
+#define GATHER_READ_MAX	   (256u << 10)
 #define GATHER_BUFFER_SIZE (GATHER_READ_MAX + PAGER_PAGE_SIZE)
 
 /* Blocks asked of the cache at once, so slots that are held at once. */
