@@ -37,6 +37,7 @@
 	X(DIR_SYNC, "dir-sync", "fsync of a folder")                       \
 	X(IMAGE_READ, "image-read", "each read of a file being published") \
 	X(EXPORT_WRITE, "export-write", "each write of an export")         \
+	X(TRACE_WRITE, "trace-write", "each write of a fault trace")       \
 	X(UFFD_COPY, "uffd-copy", "each UFFDIO_COPY")                      \
 	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                  \
 	X(UFFD_READ, "uffd-read", "after messages were read, before use")  \

@@ -19,6 +19,8 @@ static const struct {
 	{"fault", "page faults, warm and cold, beside a bare handler",
 	 bench_fault},
 	{"publish", "publishing, beside zstd -1 -T2 and cp", bench_publish},
+	{"cache", "the cache's policy and cost, beside other policies",
+	 bench_cache},
 };
 
 static const struct {

@@ -1,0 +1,340 @@
+/*
+ * pagerbench cache: hit ratios of the cache's own code beside those of other
+ * policies over the same traces, and what a hit and a miss cost.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/cleanup.h"
+#include "fs/base/err.h"
+#include "fs/cache/cache.h"
+#include "pager/block.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/cache/policies.h"
+#include "tests/bench/cache/trace.h"
+
+#define RESTORES    1500u
+#define SCANS	    40u
+#define FOREIGN	    UINT64_C(1000)
+#define TIMED_BYTES (UINT64_C(256) << 20)
+#define TIMED_CALLS 1000000u
+#define THREADS_MAX 64u
+
+static const unsigned int percents[] = {5, 10, 20, 50};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Misses and look-ups of a class. */
+struct score {
+	uint64_t lookups[CACHE_CLASS_COUNT], misses[CACHE_CLASS_COUNT];
+};
+
+static struct score score_of(const struct trace *t, const bool *hits)
+{
+	struct score s = {0};
+
+	for (size_t i = 0; i < t->count; i++) {
+		s.lookups[t->lookups[i].class]++;
+		s.misses[t->lookups[i].class] += !hits[i];
+	}
+	return s;
+}
+
+static double ratio(const struct score *s, enum cache_class class)
+{
+	uint64_t lookups = s->lookups[class];
+
+	return lookups ? 1 - (double)s->misses[class] / (double)lookups : 0;
+}
+
+/* Slots are not written to: only tables take memory. */
+static uint64_t block_of(uint32_t item)
+{
+	return pager_block_id(1 + item / 65536, item % 65536);
+}
+
+static bool look_up(struct cache *c, uint64_t block, enum cache_class class)
+{
+	struct cache_ref ref;
+	int r = cache_get(c, block, class, NULL, &ref);
+
+	if (r == CACHE_FILL)
+		cache_fill_done(&ref, PAGER_KIND_PAGE);
+	cache_unpin(&ref);
+	return r == CACHE_HIT;
+}
+
+static int cache_of(uint32_t slots, struct cache **ret_cache,
+		    uint32_t *ret_slots)
+{
+	const struct cache_options options = {
+		.limit = (size_t)slots * 4200 + CACHE_LIMIT_MIN,
+	};
+	struct cache_stats stats;
+	int r = cache_new(&options, ret_cache);
+
+	if (r < 0)
+		return r;
+	cache_stats(*ret_cache, &stats);
+	*ret_slots = (uint32_t)stats.capacity;
+	return 0;
+}
+
+/* The cache's own code; tells how many slots it came to. */
+static int run_own(const struct trace *t, uint32_t wanted, bool *hits,
+		   uint32_t *ret_slots)
+{
+	struct cache *c;
+	int r = cache_of(wanted, &c, ret_slots);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < t->count; i++)
+		hits[i] = look_up(c, block_of(t->lookups[i].item),
+				  (enum cache_class)t->lookups[i].class);
+	cache_free(c);
+	return 0;
+}
+
+static void add_row(struct report *report, const char *trace,
+		    unsigned int percent, const char *policy,
+		    const struct score *s)
+{
+	json_t *row = json_pack(
+		"{s:s, s:i, s:s, s:f, s:f, s:I}", "trace", trace, "percent",
+		(int)percent, "policy", policy, "fault_hits",
+		ratio(s, CACHE_FAULT), "mount_hits", ratio(s, CACHE_MOUNT),
+		"fault_misses", (json_int_t)s->misses[CACHE_FAULT]);
+
+	report_row(report, "hit ratio", row);
+}
+
+/* What the aims are about, of the fleet at 10 %. */
+struct outcome {
+	double own, lru, sieve, s3fifo; /* fault misses */
+};
+
+static void note(struct outcome *o, const char *policy, const struct score *s)
+{
+	double misses = (double)s->misses[CACHE_FAULT];
+
+	if (strcmp(policy, "lru") == 0)
+		o->lru = misses;
+	else if (strcmp(policy, "sieve") == 0)
+		o->sieve = misses;
+	else if (strcmp(policy, "s3-fifo") == 0)
+		o->s3fifo = misses;
+}
+
+static int compare_at(const struct trace *t, const char *name,
+		      unsigned int percent, struct report *report,
+		      struct outcome *ret_outcome)
+{
+	_cleanup_free_ bool *hits = calloc(t->count, sizeof(*hits));
+	struct outcome o = {0};
+	struct score s;
+	uint32_t slots;
+	int r = -ENOMEM;
+
+	if (hits)
+		r = run_own(t, t->items * percent / 100, hits, &slots);
+	if (r < 0)
+		return r;
+	s = score_of(t, hits);
+	o.own = (double)s.misses[CACHE_FAULT];
+	add_row(report, name, percent, "pagerd", &s);
+	for (const struct policies_row *p = policies; p->name && r == 0; p++) {
+		r = p->run(t, slots, hits);
+		s = score_of(t, hits);
+		add_row(report, name, percent, p->name, &s);
+		note(&o, p->name, &s);
+	}
+	*ret_outcome = o;
+	return r;
+}
+
+static int compare(const struct trace *t, const char *name,
+		   struct report *report, struct outcome *ret_at_10)
+{
+	struct outcome o;
+	int r = 0;
+
+	report_fact(report, name,
+		    json_pack("{s:I, s:I}", "lookups", (json_int_t)t->count,
+			      "blocks", (json_int_t)t->items));
+	for (size_t i = 0; i < COUNT(percents) && r == 0; i++) {
+		r = compare_at(t, name, percents[i], report, &o);
+		if (r == 0 && percents[i] == 10)
+			*ret_at_10 = o;
+	}
+	return r;
+}
+
+/* Fault misses with the scans against those without, in the own cache. */
+static int scan_cost(const struct trace *t, double *ret_ratio)
+{
+	_cleanup_free_ bool *hits = calloc(t->count, sizeof(*hits));
+	struct trace quiet;
+	struct score with, without;
+	uint32_t slots;
+	int r = hits ? trace_without_scans(t, &quiet) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	r = run_own(t, t->items / 10, hits, &slots);
+	with = score_of(t, hits);
+	if (r == 0)
+		r = run_own(&quiet, t->items / 10, hits, &slots);
+	without = score_of(&quiet, hits);
+	trace_release(&quiet);
+	*ret_ratio = (double)with.misses[CACHE_FAULT] /
+		     (double)without.misses[CACHE_FAULT];
+	return r;
+}
+
+static int bench_fleet(struct report *report)
+{
+	struct outcome o = {0};
+	struct trace t;
+	double cost = 0;
+	int r = trace_make_fleet(RESTORES, SCANS, &t);
+
+	if (r < 0)
+		return r;
+	r = compare(&t, "fleet", report, &o);
+	if (r == 0)
+		r = scan_cost(&t, &cost);
+	trace_release(&t);
+	if (r < 0)
+		return r;
+	report_aim(report, "fleet at 10 %: fault misses / LRU's", o.own / o.lru,
+		   0.8, true);
+	report_aim(report, "fleet at 10 %: fault misses / SIEVE's",
+		   o.own / o.sieve, 1, true);
+	report_aim(report, "fleet at 10 %: fault misses / plain S3-FIFO's",
+		   o.own / o.s3fifo, 1, true);
+	report_aim(report, "fault misses with scans / without", cost, 1.05,
+		   true);
+	return 0;
+}
+
+static int bench_burst(struct report *report)
+{
+	struct outcome o;
+	struct trace t;
+	int r = trace_make_burst(RESTORES, &t);
+
+	if (r < 0)
+		return r;
+	r = compare(&t, "burst", report, &o);
+	trace_release(&t);
+	return r;
+}
+
+static int bench_recorded(const char *path, struct report *report)
+{
+	struct outcome o;
+	struct trace t;
+	int r = trace_read(path, &t);
+
+	if (r < 0)
+		return r;
+	r = compare(&t, "recorded", report, &o);
+	trace_release(&t);
+	return r;
+}
+
+struct caller {
+	struct cache *cache;
+	uint32_t blocks, calls, number;
+	bool misses;
+	pthread_t thread;
+};
+
+/* Hits: any of the blocks. Misses: ever new ones, none twice. */
+static void *call(void *arg)
+{
+	struct caller *me = arg;
+	uint64_t seed = me->number + 1;
+
+	for (uint32_t i = 0; i < me->calls; i++) {
+		uint64_t block;
+
+		seed = seed * UINT64_C(6364136223846793005) + 1;
+		block = me->misses
+				? pager_block_id(FOREIGN + me->number, i + 1)
+				: block_of((uint32_t)(seed >> 33) % me->blocks);
+		(void)look_up(me->cache, block, CACHE_FAULT);
+	}
+	return NULL;
+}
+
+/* Nanoseconds of wall time for each call of each thread. */
+static int time_calls(struct cache *c, uint32_t blocks, bool misses,
+		      unsigned int threads, double *ret_ns)
+{
+	struct caller callers[THREADS_MAX];
+	uint64_t begin = bench_now();
+	unsigned int started = 0;
+
+	for (; started < threads; started++) {
+		struct caller *me = &callers[started];
+
+		*me = (struct caller){c,       blocks, TIMED_CALLS / threads,
+				      started, misses, 0};
+		if (pthread_create(&me->thread, NULL, call, me))
+			break;
+	}
+	for (unsigned int i = 0; i < started; i++)
+		(void)pthread_join(callers[i].thread, NULL);
+	*ret_ns = (double)(bench_now() - begin) / TIMED_CALLS;
+	return started == threads ? 0 : err_set(-EAGAIN, "no more threads");
+}
+
+static int time_one(unsigned int threads, double *ret_hit, double *ret_miss)
+{
+	const struct cache_options options = {.limit = TIMED_BYTES};
+	struct cache *c;
+	uint32_t blocks = TIMED_BYTES / PAGER_PAGE_SIZE * 8 / 10;
+	int r = cache_new(&options, &c);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < blocks; i++)
+		(void)look_up(c, block_of(i), CACHE_FAULT);
+	r = time_calls(c, blocks, false, threads, ret_hit);
+	if (r == 0)
+		r = time_calls(c, blocks, true, threads, ret_miss);
+	cache_free(c);
+	return r;
+}
+
+static int bench_times(struct report *report)
+{
+	double hit, miss, alone = 0;
+	int r = 0;
+
+	for (unsigned int n = 1; r == 0 && n <= THREADS_MAX; n *= 2) {
+		r = time_one(n, &hit, &miss);
+		if (n == 1)
+			alone = hit;
+		report_row(report, "cost",
+			   json_pack("{s:i, s:f, s:f}", "threads", (int)n,
+				     "ns_a_hit", hit, "ns_a_miss", miss));
+	}
+	report_aim(report, "ns a hit, one thread", alone, 150, true);
+	return r;
+}
+
+int bench_cache(const struct bench_options *options, struct report *report)
+{
+	int r = bench_times(report);
+
+	if (r == 0 && options->input)
+		r = bench_recorded(options->input, report);
+	if (r == 0)
+		r = bench_fleet(report);
+	return r < 0 ? r : bench_burst(report);
+}
