@@ -36,10 +36,11 @@
 #include "fs/mount/ops.h"
 #include "fs/store/store.h"
 
-#define MOUNT_MAGIC  UINT32_C(0x4d4f554e)
-#define THREADS_MAX  64u
-#define THREADS_AUTO 8u
-#define SUBTYPE	     "pagerfs"
+#define MOUNT_MAGIC   UINT32_C(0x4d4f554e)
+#define THREADS_MAX   64u
+#define THREADS_AUTO  8u
+#define THREADS_LEAST 4u
+#define SUBTYPE	      "pagerfs"
 
 /* The largest request, with its header as libfuse reckons it. */
 #define REQUEST_SIZE (GATHER_READ_MAX + 4096u)
@@ -180,8 +181,9 @@ static unsigned int choose_threads(unsigned int asked)
 	if (asked)
 		return asked < THREADS_MAX ? asked : THREADS_MAX;
 	processors = sysconf(_SC_NPROCESSORS_ONLN);
-	if (processors < 2)
-		return 2; /* one reads while the other waits for the disk */
+	/* More than there are processors: some wait for the disk. */
+	if (processors < (long)THREADS_LEAST)
+		return THREADS_LEAST;
 	return processors < (long)THREADS_AUTO ? (unsigned int)processors
 					       : THREADS_AUTO;
 }
@@ -424,8 +426,11 @@ void mount_free(struct mount *m)
 	assert(m->magic == MOUNT_MAGIC);
 	for (unsigned int i = 0; i < m->server_count; i++)
 		release_server(&m->servers[i]);
-	if (m->mounted)
+	if (m->mounted) {
 		fuse_session_unmount(m->session);
+		/* It leaves one whose connection was aborted. */
+		(void)clear_path(m->path);
+	}
 	if (m->session)
 		fuse_session_destroy(m->session);
 	opens_release(&m->context.opens);

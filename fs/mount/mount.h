@@ -26,7 +26,7 @@ struct mount_options {
 	struct view view; /* copied; what it points at is borrowed */
 	struct tree_status status;
 	const char *path;     /* the mount point, a folder */
-	unsigned int threads; /* 0: as many as there are processors, max 8 */
+	unsigned int threads; /* 0: as many as processors, but 4 to 8 */
 	/*
 	 * Of the threads, added to the process's: scans of the mount give way
 	 * to whatever else the process does.

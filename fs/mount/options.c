@@ -109,9 +109,9 @@ static const struct word {
 	 "The hard bound of the block cache, its own bookkeeping counted. "
 	 "Takes the suffixes K, M, G and T. Default: 256M.",
 	 set_cache},
-	{"threads", "N", "threads that answer (the processors, 2 to 8)",
+	{"threads", "N", "threads that answer (the processors, 4 to 8)",
 	 "How many threads answer requests. Default: the processors, at least "
-	 "2 and at most 8.",
+	 "4 and at most 8.",
 	 set_threads},
 	{"readahead", "BYTES", "how far the kernel reads ahead (1M)",
 	 "How far the kernel reads ahead in a file that is read in order. More "

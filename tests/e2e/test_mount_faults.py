@@ -133,6 +133,17 @@ def test_unmounting_ends_it(mount, store):  # noqa: F811
     assert mnt.process.wait(DEADLINE) == 0
 
 
+def test_an_aborted_connection_ends_it(mount, store):  # noqa: F811
+    mnt = mount()
+    with open(mnt.memory(), "rb") as f:
+        assert f.read(5) == store.images["guest"][:5]
+        subprocess.run(["umount", "-f", mnt.path], check=False,
+                       stderr=subprocess.DEVNULL)
+        assert mnt.process.wait(DEADLINE) == 0
+        fails(errno.ENOTCONN, os.stat, mnt.memory())
+    assert not is_mounted(mnt.path)
+
+
 def test_many_ends_and_starts(place, store):
     """No thread, mount or lease is left by any of them."""
     for n in range(20):
@@ -162,6 +173,7 @@ def test_interrupted_reads_leak_no_pins(mount, store):  # noqa: F811
             [sys.executable, "-c", READER, mnt.memory("slow")],
             stdout=subprocess.PIPE)
         assert reader.stdout.readline() == b"reading\n"
+        # Not for anything to happen: to meet another moment each time.
         threading.Event().wait(0.01 * n)
         reader.send_signal(signal.SIGKILL if n % 2 else signal.SIGINT)
         reader.wait(DEADLINE)

@@ -142,18 +142,38 @@ static int ask(struct gather *g, const struct view *v,
 }
 
 /* By the blocking read with its retries, which tells the error best. */
-static int fill_alone(const struct view *v, struct fill *f)
+static int fill_alone(const struct view *v, struct cache_ref *ref)
 {
 	uint8_t kind;
-	int r = block_source_read(v->source, f->want->block,
-				  cache_fill_buffer(&f->ref), &kind);
+	int r = block_source_read(v->source, ref->block, cache_fill_buffer(ref),
+				  &kind);
 
-	if (r < 0) {
-		cache_fill_failed(&f->ref, r == -EAGAIN ? -EIO : r);
-		return r;
-	}
-	cache_fill_done(&f->ref, kind);
-	return take_page(f->want, &f->ref);
+	if (r < 0)
+		cache_fill_failed(ref, r == -EAGAIN ? -EIO : r);
+	else
+		cache_fill_done(ref, kind);
+	return r;
+}
+
+int gather_pin(const struct view *v, uint64_t block, enum cache_class class,
+	       struct cache_ref *ret_ref)
+{
+	struct cache_ref ref;
+	int r = cache_get(v->cache, block, class, NULL, &ref);
+
+	if (r == CACHE_FILL)
+		r = fill_alone(v, &ref);
+	if (r < 0)
+		return missing_is_damage(r);
+	*ret_ref = ref;
+	return 0;
+}
+
+static int fill_and_take(const struct view *v, struct fill *f)
+{
+	int r = fill_alone(v, &f->ref);
+
+	return r < 0 ? r : take_page(f->want, &f->ref);
 }
 
 static int locate(const struct view *v, struct fill *f)
@@ -209,7 +229,7 @@ static int finish_fill(const struct view *v, struct fill *f,
 				   cache_fill_buffer(&f->ref));
 	s->ops->release(s->ctx, &f->place);
 	if (r < 0)
-		return fill_alone(v, f);
+		return fill_and_take(v, f);
 	cache_fill_done(&f->ref, kind);
 	return take_page(f->want, &f->ref);
 }
@@ -249,7 +269,7 @@ static int do_fills(struct gather *g, const struct view *v)
 			g->fills[count++] = f;
 			continue;
 		}
-		r = fill_alone(v, &f);
+		r = fill_and_take(v, &f);
 		if (r < 0)
 			result = r;
 	}

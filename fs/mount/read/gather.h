@@ -50,6 +50,13 @@ int gather_block(const struct view *v, uint64_t block, enum cache_class class,
 		 uint8_t *ret_page, uint8_t *ret_kind);
 
 /*
+ * The same without a copy: `ret_ref` is pinned, for cache_unpin(), soon. Does
+ * not wait: -EBUSY where somebody else fills the block or no slot is free.
+ */
+int gather_pin(const struct view *v, uint64_t block, enum cache_class class,
+	       struct cache_ref *ret_ref);
+
+/*
  * All of them, or a negative errno with what is wrong (-EBADMSG, -EIO ...);
  * the pages' bytes are undefined then and must not be shown to anybody.
  * `count` is at most GATHER_BUFFER_SIZE / PAGER_PAGE_SIZE. Holds no pin on

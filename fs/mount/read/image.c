@@ -1,7 +1,7 @@
 /*
- * A leaf node is fetched from the cache for each read anew. That is one copy
- * of 4 KiB for up to 512 pages of answer, and saves every reader from owning
- * leaves, and from a lock where many share one open file.
+ * A leaf node is asked of the cache for each read anew. That is one lookup for
+ * up to 512 pages of answer, and saves every reader from owning leaves, and
+ * from a lock where many share one open file.
  */
 #include "fs/mount/read/image.h"
 
@@ -97,6 +97,43 @@ uint64_t image_pages(const struct image *img)
 	return pagetable_pages(img->table);
 }
 
+static int parse_entries(const uint8_t *node, uint8_t kind, uint64_t first,
+			 unsigned int count, uint64_t *ret_blocks)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < count; i++)
+		r = pagetable_entry(node, kind, first + i, &ret_blocks[i]);
+	return r;
+}
+
+/*
+ * Block ids of `count` pages from `first` on, all of one leaf node. Mostly
+ * that node is in the cache and is read where it lies there.
+ */
+static int read_entries(const struct image *img, uint64_t first,
+			unsigned int count, uint64_t *ret_blocks)
+{
+	uint64_t block = pagetable_leaf(img->table, first);
+	uint8_t node[PAGER_PAGE_SIZE], kind;
+	struct cache_ref ref;
+	int r;
+
+	if (!block) {
+		memset(ret_blocks, 0, count * sizeof(*ret_blocks));
+		return 0;
+	}
+	r = gather_pin(img->view, block, CACHE_NODE, &ref);
+	if (r == 0) {
+		r = parse_entries(ref.data, ref.kind, first, count, ret_blocks);
+		cache_unpin(&ref);
+		return r;
+	}
+	if (r == -EBUSY)
+		r = read_node((void *)img->view, block, node, &kind);
+	return r < 0 ? r : parse_entries(node, kind, first, count, ret_blocks);
+}
+
 int image_leaf(const struct image *img, uint64_t leaf,
 	       uint64_t ret_blocks[PAGER_NODE_ENTRIES])
 {
@@ -104,17 +141,8 @@ int image_leaf(const struct image *img, uint64_t leaf,
 	uint64_t left = image_pages(img) - first;
 	unsigned int count = left < PAGER_NODE_ENTRIES ? (unsigned int)left
 						       : PAGER_NODE_ENTRIES;
-	uint64_t block = pagetable_leaf(img->table, first);
-	uint8_t node[PAGER_PAGE_SIZE], kind;
-	int r;
+	int r = read_entries(img, first, count, ret_blocks);
 
-	if (!block) {
-		memset(ret_blocks, 0, count * sizeof(*ret_blocks));
-		return (int)count;
-	}
-	r = read_node((void *)img->view, block, node, &kind);
-	for (unsigned int i = 0; r == 0 && i < count; i++)
-		r = pagetable_entry(node, kind, first + i, &ret_blocks[i]);
 	return r < 0 ? r : (int)count;
 }
 
@@ -123,26 +151,25 @@ static int sort_pages(const struct image *img, uint64_t first, size_t count,
 		      uint8_t *buffer, struct gather_want *wants)
 {
 	uint64_t blocks[PAGER_NODE_ENTRIES];
-	uint64_t have = UINT64_MAX; /* the leaf in `blocks` */
 	int n = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		uint64_t leaf = (first + i) / PAGER_NODE_ENTRIES;
-		uint8_t *page = buffer + i * PAGER_PAGE_SIZE;
-		uint64_t block;
+	while (count) {
+		size_t left = PAGER_NODE_ENTRIES - first % PAGER_NODE_ENTRIES;
+		size_t here = count < left ? count : left;
+		int r = read_entries(img, first, (unsigned int)here, blocks);
 
-		if (leaf != have) {
-			int r = image_leaf(img, leaf, blocks);
-
-			if (r < 0)
-				return r;
-			have = leaf;
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < here; i++) {
+			if (blocks[i])
+				wants[n++] =
+					(struct gather_want){blocks[i], buffer};
+			else
+				memset(buffer, 0, PAGER_PAGE_SIZE);
+			buffer += PAGER_PAGE_SIZE;
 		}
-		block = blocks[(first + i) % PAGER_NODE_ENTRIES];
-		if (block)
-			wants[n++] = (struct gather_want){block, page};
-		else
-			memset(page, 0, PAGER_PAGE_SIZE);
+		first += here;
+		count -= here;
 	}
 	return n;
 }
