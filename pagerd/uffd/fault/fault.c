@@ -305,7 +305,7 @@ void fault_settle(struct fault *f, struct uffd_outcome o)
 	switch (o.result) {
 	case UFFD_EXISTS:
 		uffd_wake(s->uffd.fd, f->address, size_of(f));
-		/* fall through */
+		__attribute__((fallthrough));
 	case UFFD_DONE:
 		(void)inject_pass(INJECT_UFFD_INSTALLED, NULL);
 		if (f->region && state_of(f) == PAGER_PAGE_ABSENT)
