@@ -59,8 +59,8 @@ enum pool_close {
 int pool_close(struct pool *p, struct session *s, enum pool_close how);
 
 /*
- * Whether the session may be left to a daemon after us: nobody can connect to
- * it from here on. 0, or -EBUSY with what is in the way, which may pass.
+ * Whether the session may be left to a daemon after us: nobody is let in from
+ * here on. 0, or -EBUSY with what is in the way, which may pass.
  */
 int pool_leave(struct pool *p, struct session *s);
 

@@ -119,6 +119,8 @@ static int make_names(struct session *s, const struct session_options *o)
 	if (asprintf(&s->journal_path, "%s/%s" JOURNAL_SUFFIX, o->folder,
 		     o->id) < 0)
 		s->journal_path = NULL;
+	(void)snprintf(s->listener_name, sizeof(s->listener_name), "@%s",
+		       o->id);
 	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path ||
 	    !s->journal_path)
 		return err_set(-ENOMEM, "no memory for a session");
@@ -305,12 +307,15 @@ int session_new(const struct session_options *options,
 	r = open_image(s, options);
 	if (r < 0)
 		return r;
-	r = make_listener(s, &s->listener.fd);
+	s->listener.fd = vault_take(s->vault, s->listener_name);
+	if (s->listener.fd < 0)
+		r = make_listener(s, &s->listener.fd);
 	/* What a taken over one was found by is true still. */
 	if (r == 0 && !options->journal)
 		r = resume_record(s);
 	if (r < 0)
 		return r;
+	vault_keep(s->vault, s->listener_name, s->listener.fd);
 	s->owns_files = true;
 	*ret_session = steal_ptr(s);
 	return 0;
@@ -333,6 +338,7 @@ void session_leave(struct session *s)
 		s->owns_files = false;
 		(void)unlink(s->journal_path);
 		vault_drop(s->vault, s->id);
+		vault_drop(s->vault, s->listener_name);
 		(void)unlink(s->socket_path);
 		(void)unlink(s->pages_path);
 	}

@@ -41,6 +41,7 @@ struct session {
 	uid_t uid;
 	gid_t gid;
 	struct vault *vault;
+	char listener_name[SESSION_ID_MAX + 2]; /* in the vault */
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
 	uint64_t image_size;

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from conftest import PAGE, sha256
+from conftest import PAGE, Vmm, sha256
 
 
 def test_kill_costs_a_vm_a_pause_only(store, start, attach):
@@ -64,6 +64,25 @@ def test_a_vmm_without_a_copy_is_held_for(store, start, attach):
     assert vmm.ask("all") == sha256(store.images["guest"])
 
 
+def test_who_connects_while_no_daemon_runs_is_served_by_the_next(
+        store, start):
+    """The listening socket is kept, and with it what was said there."""
+    image = store.images["guest"]
+    first = start()
+    path = first.create("guest", id="vm")["socket_path"]
+    for number in signal.SIGKILL, signal.SIGTERM:
+        first.stop(number)
+        if number == signal.SIGKILL:
+            vmm = Vmm(path, len(image))
+            assert vmm.ask("let-go") == "done"
+            vmm.say("all")
+        first = start()
+        if number == signal.SIGKILL:
+            assert vmm.answer() == sha256(image)
+    assert vmm.ask("page", 3) == sha256(image[3 * PAGE:4 * PAGE])
+    vmm.kill()
+
+
 def test_vmms_that_die_meanwhile_are_no_sessions_any_more(start, attach):
     first = start()
     vmms = [attach(first, id=f"vm{n}") for n in range(3)]
@@ -112,6 +131,7 @@ def rewrite(path, change):
 def test_a_newer_journal_is_left_alone(store, start, attach):
     first = start()
     _, vmm = attach(first, id="vm")
+    first.wait_log("a VM is served")
     first.stop(signal.SIGKILL)
     journal = first.runtime / "sessions" / "vm.journal"
     rewrite(journal, lambda head: head.replace(b" 1 ", b" 2 "))
@@ -132,6 +152,7 @@ def test_what_cannot_go_on_ends_by_its_policy(store, start, attach):
     first = start()
     kill = attach(first, id="kill")[1]
     stall = attach(first, id="stall", policy="stall")[1]
+    first.wait_log("a VM is served", 2)
     first.stop(signal.SIGKILL)
     manifest = store.path / "snapshots" / "guest"
     manifest.rename(store.path / "guest")

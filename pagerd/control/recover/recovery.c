@@ -33,6 +33,7 @@ static void forget(struct recovery *v, const char *id)
 {
 	static const char *const suffixes[] = {JOURNAL_SUFFIX, ".sock",
 					       ".pages"};
+	char listener[VAULT_NAME_MAX + 1];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
 		_cleanup_free_ char *path = path_of(v, id, suffixes[i]);
@@ -41,12 +42,18 @@ static void forget(struct recovery *v, const char *id)
 			(void)unlink(path);
 	}
 	vault_drop(v->vault, id);
+	(void)snprintf(listener, sizeof(listener), "@%s", id);
+	vault_drop(v->vault, listener);
 }
 
 /* Nobody takes what is kept for it out of the vault. */
 static void leave_alone(struct recovery *v, const char *id, int error)
 {
+	char listener[VAULT_NAME_MAX + 1];
+
+	(void)snprintf(listener, sizeof(listener), "@%s", id);
 	close_quietly(vault_take(v->vault, id));
+	close_quietly(vault_take(v->vault, listener));
 	log_error("a session is left alone: %s session=%s", err_text(error),
 		  id);
 	v->result.left++;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/base/cleanup.h"
@@ -23,7 +24,7 @@
 #define ANY_ADDRESS (UINT64_C(1) << 20)
 
 struct held {
-	char id[SESSION_ID_MAX + 1];
+	char name[VAULT_NAME_MAX + 1];
 	int fd;
 };
 
@@ -33,7 +34,7 @@ struct holder {
 	struct held held[HOLDER_FDS_MAX];
 };
 
-int holder_send(int socket, enum holder_op op, const char *id, int fd)
+int holder_send(int socket, enum holder_op op, const char *name, int fd)
 {
 	struct holder_message m = {.op = (char)op};
 	union {
@@ -43,7 +44,7 @@ int holder_send(int socket, enum holder_op op, const char *id, int fd)
 	struct iovec data = {&m, sizeof(m)};
 	struct msghdr h = {.msg_iov = &data, .msg_iovlen = 1};
 
-	(void)snprintf(m.id, sizeof(m.id), "%s", id);
+	(void)snprintf(m.name, sizeof(m.name), "%s", name);
 	if (fd >= 0) {
 		h.msg_control = &control;
 		h.msg_controllen = sizeof(control);
@@ -82,7 +83,7 @@ int holder_receive(int socket, struct holder_message *ret_message, int *ret_fd)
 	if (c && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	if (n != sizeof(m) || m.id[SESSION_ID_MAX] != '\0') {
+	if (n != sizeof(m) || m.name[VAULT_NAME_MAX] != '\0') {
 		close_quietly(fd);
 		return -EPROTO;
 	}
@@ -97,19 +98,19 @@ static void let_go(struct holder *h, unsigned int i)
 	h->held[i] = h->held[--h->count];
 }
 
-static void drop(struct holder *h, const char *id)
+static void drop(struct holder *h, const char *name)
 {
 	for (unsigned int i = 0; i < h->count; i++)
-		if (strcmp(h->held[i].id, id) == 0)
+		if (strcmp(h->held[i].name, name) == 0)
 			let_go(h, i--);
 }
 
-static int keep(struct holder *h, const char *id, int fd)
+static int keep(struct holder *h, const char *name, int fd)
 {
-	drop(h, id);
+	drop(h, name);
 	if (fd < 0 || h->count == HOLDER_FDS_MAX)
 		return -1;
-	memcpy(h->held[h->count].id, id, SESSION_ID_MAX + 1);
+	memcpy(h->held[h->count].name, name, VAULT_NAME_MAX + 1);
 	h->held[h->count++].fd = fd;
 	return 0;
 }
@@ -117,7 +118,7 @@ static int keep(struct holder *h, const char *id, int fd)
 static int list(const struct holder *h)
 {
 	for (unsigned int i = 0; i < h->count; i++)
-		if (holder_send(h->client, HOLDER_FD, h->held[i].id,
+		if (holder_send(h->client, HOLDER_FD, h->held[i].name,
 				h->held[i].fd) < 0)
 			return -1;
 	return 0;
@@ -132,10 +133,10 @@ static int obey(struct holder *h)
 		return r;
 	switch (m.op) {
 	case HOLDER_KEEP:
-		r = keep(h, m.id, fd);
+		r = keep(h, m.name, fd);
 		break;
 	case HOLDER_DROP:
-		drop(h, m.id);
+		drop(h, m.name);
 		break;
 	case HOLDER_LIST:
 		r = list(h);
@@ -145,7 +146,7 @@ static int obey(struct holder *h)
 	}
 	if (r < 0 || m.op != HOLDER_KEEP)
 		close_quietly(fd);
-	return holder_send(h->client, r < 0 ? HOLDER_FAILED : HOLDER_OK, m.id,
+	return holder_send(h->client, r < 0 ? HOLDER_FAILED : HOLDER_OK, m.name,
 			   -1);
 }
 
@@ -174,7 +175,7 @@ static void welcome(struct holder *h, int listener)
 	h->client = fd;
 }
 
-static void hold(struct holder *h, int listener)
+static void hold(struct holder *h, int listener, const char *path)
 {
 	bool begun = false;
 
@@ -183,6 +184,8 @@ static void hold(struct holder *h, int listener)
 				       {h->client, POLLIN, 0}};
 		int n = poll(fds, 2, h->client < 0 ? LOOK_MS : -1);
 
+		if (n == 0 && access(path, F_OK) < 0)
+			return;
 		if (n == 0)
 			let_go_of_the_dead(h);
 		if (fds[1].revents && obey(h) < 0)
@@ -194,7 +197,7 @@ static void hold(struct holder *h, int listener)
 }
 
 /* Nothing of the daemon's is kept but the socket: its locks, above all. */
-static void child(int listener)
+static void child(int listener, const char *path)
 {
 	static struct holder h = {.client = -1};
 	sigset_t none;
@@ -217,7 +220,7 @@ static void child(int listener)
 	close_quietly(null);
 	if (chdir("/") < 0)
 		_exit(1);
-	hold(&h, LISTEN_FD);
+	hold(&h, LISTEN_FD, path);
 	_exit(0);
 }
 
@@ -250,7 +253,7 @@ static int make_listener(const struct sockaddr_un *address)
 }
 
 /* Two forks: the holder is not the daemon's child, nor its zombie. */
-static int begin(int listener)
+static int begin(int listener, const char *path)
 {
 	pid_t pid = fork();
 
@@ -258,9 +261,11 @@ static int begin(int listener)
 		return err_set(-errno, "cannot fork: %m");
 	if (pid == 0) {
 		if (fork() == 0)
-			child(listener);
+			child(listener, path);
 		_exit(0);
 	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	return 0;
 }
 
@@ -281,7 +286,7 @@ int holder_connect(const char *runtime)
 	listener = make_listener(&address);
 	if (listener < 0)
 		return listener;
-	r = begin(listener);
+	r = begin(listener, address.sun_path);
 	if (r < 0)
 		return r;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)

@@ -1,11 +1,11 @@
 /*
- * A small process that holds userfaultfds while no daemon runs, for where no
+ * A small process that holds descriptors while no daemon runs, for where no
  * systemd does so: without a copy of its own, a VMM whose daemon died would
  * silently read zeros, and with one it can only be got at by who may trace
  * the VMM. It is forked before the daemon has threads or a cache, so it costs
  * some 100 KiB, does nothing while the daemon lives, and outlives it. It ends
- * when it holds nothing and nobody is connected; what belongs to an address
- * space that is gone it lets go by itself.
+ * when it holds nothing, or its socket was removed, and nobody is connected;
+ * a userfaultfd whose address space is gone it lets go by itself.
  *
  * Spoken to over RUNTIME/holder.sock (0600, SOCK_SEQPACKET), by one daemon at
  * a time. Each request is a struct holder_message and is answered by one, but
@@ -13,13 +13,13 @@
  */
 #pragma once
 
-#include "pagerd/uffd/session.h"
+#include "pagerd/uffd/recover/vault.h"
 
 #define HOLDER_SOCKET  "holder.sock"
 #define HOLDER_FDS_MAX 4096u
 
 enum holder_op {
-	HOLDER_KEEP = 'K', /* with the descriptor; replaces one of that id */
+	HOLDER_KEEP = 'K', /* with the descriptor; replaces one of that name */
 	HOLDER_DROP = 'D',
 	HOLDER_LIST = 'L',
 	HOLDER_OK = '+',
@@ -29,7 +29,7 @@ enum holder_op {
 
 struct holder_message {
 	char op;
-	char id[SESSION_ID_MAX + 1]; /* ends with NUL */
+	char name[VAULT_NAME_MAX + 1]; /* ends with NUL */
 };
 
 /*
@@ -40,7 +40,7 @@ struct holder_message {
 int holder_connect(const char *runtime);
 
 /* `fd` -1: none goes along. 0 or -errno. */
-int holder_send(int socket, enum holder_op op, const char *id, int fd);
+int holder_send(int socket, enum holder_op op, const char *name, int fd);
 
 /* `ret_fd` -1 where none came; blocks. -EPROTO, -ECONNRESET. */
 int holder_receive(int socket, struct holder_message *ret_message, int *ret_fd);

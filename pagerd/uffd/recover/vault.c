@@ -14,7 +14,7 @@
 #include "pagerd/uffd/recover/holder.h"
 
 struct kept {
-	char *id;
+	char *name;
 	int fd;
 };
 
@@ -28,7 +28,7 @@ struct vault {
 	size_t count;	   /* likewise */
 };
 
-static int remember(struct vault *v, const char *id, int fd)
+static int remember(struct vault *v, const char *name, int fd)
 {
 	_cleanup_close_ int owned = fd;
 	struct kept *grown = realloc(v->kept, (v->count + 1) * sizeof(*grown));
@@ -36,8 +36,8 @@ static int remember(struct vault *v, const char *id, int fd)
 	if (!grown)
 		return -ENOMEM;
 	v->kept = grown;
-	v->kept[v->count].id = strdup(id);
-	if (!v->kept[v->count].id)
+	v->kept[v->count].name = strdup(name);
+	if (!v->kept[v->count].name)
 		return -ENOMEM;
 	v->kept[v->count++].fd = steal_fd(owned);
 	return 0;
@@ -69,7 +69,7 @@ static int list_held(struct vault *v)
 		r = holder_receive(v->holder, &m, &fd);
 		if (r < 0 || m.op != HOLDER_FD)
 			break;
-		r = remember(v, m.id, fd);
+		r = remember(v, m.name, fd);
 	}
 	return r;
 }
@@ -89,7 +89,7 @@ static int open_holder(struct vault *v, const char *runtime)
 	}
 	v->certain = r >= 0;
 	if (r < 0)
-		log_warn("no process holds userfaultfds for us: %s",
+		log_warn("no process holds descriptors for us: %s",
 			 err_text(r));
 	return r == -ENOMEM ? r : 0;
 }
@@ -119,7 +119,7 @@ void vault_close(struct vault *v)
 		return;
 	for (size_t i = 0; i < v->count; i++) {
 		close_quietly(v->kept[i].fd);
-		free(v->kept[i].id);
+		free(v->kept[i].name);
 	}
 	free(v->kept);
 	close_quietly(v->holder);
@@ -127,18 +127,18 @@ void vault_close(struct vault *v)
 	free(v);
 }
 
-int vault_take(struct vault *v, const char *id)
+int vault_take(struct vault *v, const char *name)
 {
 	if (!v)
 		return -1;
 	LOCK_GUARD(&v->lock);
 	for (size_t i = 0; i < v->count; i++)
-		if (v->kept[i].fd >= 0 && strcmp(v->kept[i].id, id) == 0)
+		if (v->kept[i].fd >= 0 && strcmp(v->kept[i].name, name) == 0)
 			return steal_fd(v->kept[i].fd);
 	return -1;
 }
 
-static int ask_holder(struct vault *v, enum holder_op op, const char *id,
+static int ask_holder(struct vault *v, enum holder_op op, const char *name,
 		      int fd)
 {
 	struct holder_message m;
@@ -146,7 +146,7 @@ static int ask_holder(struct vault *v, enum holder_op op, const char *id,
 
 	if (v->holder < 0)
 		return -ENOTCONN;
-	r = holder_send(v->holder, op, id, fd);
+	r = holder_send(v->holder, op, name, fd);
 	if (r == 0)
 		r = holder_receive(v->holder, &m, &none);
 	close_quietly(none);
@@ -156,16 +156,16 @@ static int ask_holder(struct vault *v, enum holder_op op, const char *id,
 }
 
 /* Not polled: a userfaultfd that was made blocking looks like an error. */
-static void store_in_systemd(const char *id, int uffd)
+static void store_in_systemd(const char *name, int fd)
 {
-	char text[sizeof("FDSTORE=1\nFDPOLL=0\nFDNAME=") + SESSION_ID_MAX];
+	char text[sizeof("FDSTORE=1\nFDPOLL=0\nFDNAME=") + VAULT_NAME_MAX];
 
 	(void)snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s",
-		       id);
-	(void)sd_pid_notify_with_fds(0, 0, text, &uffd, 1);
+		       name);
+	(void)sd_pid_notify_with_fds(0, 0, text, &fd, 1);
 }
 
-void vault_keep(struct vault *v, const char *id, int uffd)
+void vault_keep(struct vault *v, const char *name, int fd)
 {
 	int r = 0;
 
@@ -173,31 +173,31 @@ void vault_keep(struct vault *v, const char *id, int uffd)
 		return;
 	LOCK_GUARD(&v->lock);
 	if (v->systemd)
-		store_in_systemd(id, uffd);
+		store_in_systemd(name, fd);
 	else
-		r = ask_holder(v, HOLDER_KEEP, id, uffd);
+		r = ask_holder(v, HOLDER_KEEP, name, fd);
 	if (r == 0 || !v->certain)
 		return;
 	v->certain = false;
-	log_warn("a userfaultfd is not kept beside us: %s session=%s",
-		 strerrordesc_np(-r), id);
+	log_warn("a descriptor is not kept beside us: %s name=%s",
+		 strerrordesc_np(-r), name);
 }
 
-static void drop_locked(struct vault *v, const char *id)
+static void drop_locked(struct vault *v, const char *name)
 {
 	lock_assert_held(&v->lock);
 	if (v->systemd)
-		(void)sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", id);
+		(void)sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 	else
-		(void)ask_holder(v, HOLDER_DROP, id, -1);
+		(void)ask_holder(v, HOLDER_DROP, name, -1);
 }
 
-void vault_drop(struct vault *v, const char *id)
+void vault_drop(struct vault *v, const char *name)
 {
 	if (!v)
 		return;
 	LOCK_GUARD(&v->lock);
-	drop_locked(v, id);
+	drop_locked(v, name);
 }
 
 void vault_settle(struct vault *v)
@@ -208,7 +208,7 @@ void vault_settle(struct vault *v)
 	for (size_t i = 0; i < v->count; i++)
 		if (v->kept[i].fd >= 0) {
 			close_quietly(steal_fd(v->kept[i].fd));
-			drop_locked(v, v->kept[i].id);
+			drop_locked(v, v->kept[i].name);
 		}
 }
 

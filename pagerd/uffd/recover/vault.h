@@ -1,11 +1,17 @@
 /*
- * Where copies of userfaultfds outlive the daemon: systemd's FDSTORE where we
- * are a unit, else the holder. By the session's id. From any thread, but for
+ * Where copies of descriptors outlive the daemon: systemd's FDSTORE where we
+ * are a unit, else the holder. A session's userfaultfd goes by its id, its
+ * listening socket by "@" and its id: a VMM that connects while no daemon
+ * runs is not refused, and what it says waits. From any thread, but for
  * vault_open().
  */
 #pragma once
 
 #include <stdbool.h>
+
+#include "pagerd/uffd/session.h"
+
+#define VAULT_NAME_MAX (SESSION_ID_MAX + 1)
 
 struct vault;
 
@@ -19,15 +25,15 @@ int vault_open(const char *runtime, struct vault **ret_vault);
 /* What is kept stays so. Accepts NULL, as all calls below. */
 void vault_close(struct vault *v);
 
-/* What was kept under that id, once; the caller's to close. -1: nothing. */
-int vault_take(struct vault *v, const char *id);
+/* What was kept under that name, once; the caller's to close. -1: nothing. */
+int vault_take(struct vault *v, const char *name);
 
 /* After the last vault_take(): what nobody took is let go. */
 void vault_settle(struct vault *v);
 
 /* Keeps a copy. A failure is logged once. */
-void vault_keep(struct vault *v, const char *id, int uffd);
-void vault_drop(struct vault *v, const char *id);
+void vault_keep(struct vault *v, const char *name, int fd);
+void vault_drop(struct vault *v, const char *name);
 
 /*
  * Whether what vault_keep() was given is certain to outlive us. systemd says

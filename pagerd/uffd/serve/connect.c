@@ -377,6 +377,10 @@ void connect_stop(struct session *s)
 
 	if (s->listener.fd < 0)
 		return;
+	if (vault_is_certain(s->vault)) {
+		worker_unwatch(w, &s->listener);
+		return;
+	}
 	(void)shutdown(s->listener.fd, SHUT_RD);
 	while ((fd = accept4(s->listener.fd, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)

@@ -16,8 +16,9 @@
 int connect_start(struct session *s);
 
 /*
- * Lets in who has connected already, and from there on nobody: to connect
- * fails at once.
+ * Lets in nobody any more: who connects waits for the next daemon, where the
+ * listening socket is kept; else who has connected is let in yet, and from
+ * there on to connect fails at once.
  */
 void connect_stop(struct session *s);
 
