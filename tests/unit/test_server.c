@@ -420,8 +420,8 @@ static void idle_and_slow_clients_cost_nobody(void **state)
 	static const char *const beginnings[] = {
 		"",
 		"GET /v1/hea",
-		"POST /v1/sessions HTTP/1.1\r\nHost: x\r\n"
-		"Content-Length: 100\r\n\r\n{",
+		("POST /v1/sessions HTTP/1.1\r\nHost: x\r\n"
+		 "Content-Length: 100\r\n\r\n{"),
 	};
 	const struct rlimit many = {8192, 8192};
 	int fds[IDLE];
