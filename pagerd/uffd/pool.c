@@ -8,6 +8,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
+#include "pagerd/uffd/ahead/keeper.h"
 #include "pagerd/uffd/serve/connect.h"
 #include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/recover/resume.h"
@@ -18,6 +19,8 @@
 struct pool {
 	struct pool_options options;
 	struct fetch_loader *loader;
+	struct keeper *keeper;
+	struct complete_auto completing;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int count;
 
@@ -43,6 +46,14 @@ static void ended(void *arg, struct session *s)
 	session_unref(s);
 }
 
+static void completion_failed(void *arg, struct session *s)
+{
+	struct pool *p = arg;
+
+	if (p->options.on_completion_failed)
+		p->options.on_completion_failed(p->options.arg, s);
+}
+
 static unsigned int wanted_workers(const struct pool_options *o)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -53,6 +64,21 @@ static unsigned int wanted_workers(const struct pool_options *o)
 	return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
+static int add_worker(struct pool *p)
+{
+	const struct pool_options *o = &p->options;
+	struct worker *w;
+	int r = worker_new(p->count, o->cache, o->source, p->loader, &w);
+
+	if (r < 0)
+		return r;
+	p->workers[p->count++] = w;
+	w->keeper = p->keeper;
+	w->completing = &p->completing;
+	w->completion_failed = completion_failed;
+	return worker_start(w, ended, p);
+}
+
 int pool_new(const struct pool_options *options, struct pool **ret_pool)
 {
 	struct pool *p cleanup(cleanup_pool) = calloc(1, sizeof(*p));
@@ -61,16 +87,15 @@ int pool_new(const struct pool_options *options, struct pool **ret_pool)
 	if (!p)
 		return err_set(-ENOMEM, "no memory for workers");
 	p->options = *options;
+	p->completing.age_ns = options->complete_age_ns;
+	p->completing.parallel = options->complete_parallel;
+	p->completing.rate = options->complete_rate;
 	lock_init(&p->lock, "pool");
 	r = fetch_loader_new(options->source, &p->loader);
-	for (unsigned int i = 0; r == 0 && i < wanted_workers(options); i++) {
-		r = worker_new(i, options->cache, options->source, p->loader,
-			       &p->workers[i]);
-		if (r < 0)
-			break;
-		p->count++;
-		r = worker_start(p->workers[i], ended, p);
-	}
+	if (r == 0)
+		r = keeper_new(&p->keeper);
+	for (unsigned int i = 0; r == 0 && i < wanted_workers(options); i++)
+		r = add_worker(p);
 	if (r < 0)
 		return r;
 	p->stats.workers = p->count;
@@ -85,6 +110,7 @@ void pool_free(struct pool *p)
 	assert(p->stats.sessions == 0);
 	for (unsigned int i = 0; i < p->count; i++)
 		worker_free(p->workers[i]);
+	keeper_free(p->keeper);
 	fetch_loader_free(p->loader);
 	lock_release(&p->lock);
 	free(p);
@@ -193,6 +219,44 @@ int pool_leave(struct pool *p, struct session *s)
 	if (!w)
 		return err_set(-EBUSY, "session %s is being made", s->id);
 	return worker_call(w, leave, s);
+}
+
+static int begin_completion(struct worker *w, void *arg)
+{
+	(void)w;
+	return complete_begin(arg, 0);
+}
+
+static int look_at_completion(struct worker *w, void *arg)
+{
+	const struct session *s = arg;
+
+	(void)w;
+	if (session_state(s) == SESSION_ENDED)
+		return err_set(-ENOENT, "session %s has ended", s->id);
+	return complete_result(s);
+}
+
+static int call_worker(struct session *s,
+		       int (*run)(struct worker *w, void *arg))
+{
+	struct worker *w = atomic_load(&s->worker);
+
+	if (!w)
+		return err_set(-ENOENT, "session %s was never added", s->id);
+	return worker_call(w, run, s);
+}
+
+int pool_complete(struct pool *p, struct session *s)
+{
+	(void)p;
+	return call_worker(s, begin_completion);
+}
+
+int pool_completion(struct pool *p, struct session *s)
+{
+	(void)p;
+	return call_worker(s, look_at_completion);
 }
 
 void pool_stats(struct pool *p, struct pool_stats *ret_stats)

@@ -25,7 +25,14 @@ struct pool_options {
 	 * dropped. Must be quick. May be NULL.
 	 */
 	void (*on_ended)(void *arg, struct session *s, enum session_end end);
+	/* As on_ended(), when a session's completion has failed. */
+	void (*on_completion_failed)(void *arg, struct session *s);
 	void *arg;
+
+	/* The automatic completion of sessions; all 0: there is none. */
+	uint64_t complete_age_ns;	/* since the handshake */
+	unsigned int complete_parallel; /* at once; 0: no limit */
+	uint64_t complete_rate;		/* bytes/s of each; 0: no limit */
 };
 
 /* -ENOMEM, -EMFILE, or what io_uring said. */
@@ -63,6 +70,20 @@ int pool_close(struct pool *p, struct session *s, enum pool_close how);
  * here on. 0, or -EBUSY with what is in the way, which may pass.
  */
 int pool_leave(struct pool *p, struct session *s);
+
+/*
+ * Begins to install all that is absent; when that is done and verified, the VM
+ * is let go and the session ends as SESSION_END_COMPLETED. At once 0, also
+ * where it was begun before. -ENOTCONN no VM has connected yet, -EBUSY its VM
+ * is being ended, -ENOENT it has ended or was never added.
+ */
+int pool_complete(struct pool *p, struct session *s);
+
+/*
+ * -EINPROGRESS; -ENOENT: it has ended; 0: none was begun; else the error for
+ * which the last completion was given up: the session is served on then.
+ */
+int pool_completion(struct pool *p, struct session *s);
 
 struct pool_stats {
 	unsigned int workers;

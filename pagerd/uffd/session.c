@@ -16,6 +16,8 @@
 #include "fs/base/err.h"
 #include "fs/cache/fetch.h"
 #include "fs/io/page.h"
+#include "pagerd/uffd/ahead/inherit.h"
+#include "pagerd/uffd/memory/overlay.h"
 #include "pagerd/uffd/recover/journal.h"
 #include "pagerd/uffd/recover/resume.h"
 #include "pagerd/uffd/recover/vault.h"
@@ -46,6 +48,7 @@ static const char *const states[] = {
 
 static const char *const ends[] = {
 	[SESSION_END_CLOSED] = "closed",
+	[SESSION_END_COMPLETED] = "completed",
 	[SESSION_END_VMM_GONE] = "vmm-gone",
 	[SESSION_END_FAILED] = "failed",
 };
@@ -238,6 +241,19 @@ static int take_over(struct session *s, const struct session_options *o,
 	return resume_session(s, j, vault_take(s->vault, s->id));
 }
 
+/* Without one, or without memory for it, the session goes without. */
+static void find_workingset(struct session *s, const struct session_options *o)
+{
+	if (!o->prefetch && o->record != SESSION_RECORD_NEW)
+		return;
+	if (inherit_workingset(s->snapshot, s->table, o->cache, &s->set,
+			       &s->set_is_own) < 0)
+		return;
+	s->workingset_pages = s->set.count;
+	if (o->prefetch && o->record != SESSION_RECORD_ALWAYS)
+		s->ahead.plan = plan_new(&s->set);
+}
+
 static int open_image(struct session *s, const struct session_options *o)
 {
 	const struct manifest_file *image =
@@ -249,9 +265,14 @@ static int open_image(struct session *s, const struct session_options *o)
 	int r;
 
 	s->image_size = image->size;
+	r = overlay_new(o->overlays, o->overlay_count, image->size,
+			&s->overlay);
+	if (r < 0)
+		return r;
 	r = pagetable_open(image, read_node, &reader, &s->table);
 	if (r < 0)
 		return r;
+	find_workingset(s, o);
 	r = open_pages_file(s->pages_path, &s->pages_fd);
 	if (r < 0)
 		return r;
@@ -276,6 +297,9 @@ static struct session *allocate(const struct session_options *o)
 	s->retry_ns = o->retry_ns;
 	s->stall_ns = o->stall_ns;
 	s->faults_max = o->faults_max;
+	s->record_when = o->record;
+	s->record_ns = o->record_ns;
+	s->record_pages = o->record_pages;
 	s->pages_fd = -1;
 	s->listener.fd = s->connection.fd = s->uffd.fd = s->vmm.fd = -1;
 	handshake_init(&s->handshake);
@@ -284,6 +308,7 @@ static struct session *allocate(const struct session_options *o)
 	list_init(&s->outstanding);
 	list_init(&s->put_off);
 	list_init(&s->overflow_node);
+	ahead_init(&s->ahead);
 	return s;
 }
 
@@ -360,6 +385,9 @@ void session_unref(struct session *s)
 		return;
 	session_leave(s);
 	pagestate_free(s->pages);
+	overlay_free(s->overlay);
+	workingset_release(&s->set);
+	ahead_release(&s->ahead);
 	free(s->id);
 	free(s->snapshot_name);
 	free(s->socket_path);
@@ -431,6 +459,9 @@ void session_status(struct session *s, struct session_status *ret_status)
 			      age(now, shown(&s->shown.blocked_since)),
 		.p50_ns = hist_percentile(&s->shown.latency, 0.50),
 		.p99_ns = hist_percentile(&s->shown.latency, 0.99),
+		.p999_ns = hist_percentile(&s->shown.latency, 0.999),
+		.completing = atomic_load(&s->shown.completing),
+		.workingset_pages = s->workingset_pages,
 	};
 
 	for (int i = 0; i < SESSION_COUNTER_COUNT; i++)

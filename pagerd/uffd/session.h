@@ -27,6 +27,7 @@
 #include "fs/store/snapshot/snapshot.h"
 
 struct session;
+struct overlay_piece;
 struct journal;
 struct vault;
 
@@ -55,9 +56,10 @@ enum session_state {
 
 /* Why a session is over. */
 enum session_end {
-	SESSION_END_CLOSED,   /* by pool_close() */
-	SESSION_END_VMM_GONE, /* its VMM exited or let its memory go */
-	SESSION_END_FAILED,   /* its policy ended the VM */
+	SESSION_END_CLOSED,    /* by pool_close() */
+	SESSION_END_COMPLETED, /* all is installed, its VM goes on alone */
+	SESSION_END_VMM_GONE,  /* its VMM exited or let its memory go */
+	SESSION_END_FAILED,    /* its policy ended the VM */
 	SESSION_END_COUNT
 };
 
@@ -72,6 +74,9 @@ enum session_end {
 	X(CACHE, "source_cache", "faults answered from the cache")           \
 	X(READ, "source_read", "faults that waited for a read")              \
 	X(ZERO, "source_zero", "faults on zero pages of the image")          \
+	X(OVERLAY, "source_overlay", "faults answered with private bytes")   \
+	X(PREFETCHED, "pages_prefetched", "installed by the working set")    \
+	X(COMPLETED, "pages_completed", "installed by completion")           \
 	X(RESOLVED, "resolved", "faults answered, joined ones not counted")  \
 	X(COPIED, "pages_copied", "pages installed by UFFDIO_COPY")          \
 	X(ZEROED, "pages_zeroed", "pages installed as zero")                 \
@@ -95,6 +100,13 @@ enum session_counter {
 const char *session_counter_name(enum session_counter counter);
 const char *session_counter_help(enum session_counter counter);
 
+/* When first touches are noted for the snapshot's working set. */
+enum session_record {
+	SESSION_RECORD_NEW,    /* where its image has none of its own yet */
+	SESSION_RECORD_ALWAYS, /* anew, merged into it; nothing is prefetched */
+	SESSION_RECORD_NEVER,
+};
+
 struct session_options {
 	const char *id;
 	struct snapshot *snapshot; /* the session takes its own reference */
@@ -114,13 +126,24 @@ struct session_options {
 	uint64_t retry_ns;	 /* how long one install may be put off */
 	uint64_t stall_ns;	 /* pause between two tries of a stalled page */
 	unsigned int faults_max; /* pages being served at once */
+
+	bool prefetch; /* the working set, where there is one */
+	enum session_record record;
+	uint64_t record_ns;	   /* for how long after the handshake */
+	unsigned int record_pages; /* and how many, at most 2^20 */
+
+	/* Laid over the image; see memory/overlay.h. Copied. */
+	const struct overlay_piece *overlays;
+	size_t overlay_count;
 };
 
-#define SESSION_OPTIONS_INIT                                         \
-	{                                                            \
-		.handshake_ns = UINT64_C(10000000000),               \
-		.retry_ns = UINT64_C(10000000000),                   \
-		.stall_ns = UINT64_C(2000000000), .faults_max = 256, \
+#define SESSION_OPTIONS_INIT                                          \
+	{                                                             \
+		.handshake_ns = UINT64_C(10000000000),                \
+		.retry_ns = UINT64_C(10000000000),                    \
+		.stall_ns = UINT64_C(2000000000), .faults_max = 256,  \
+		.prefetch = true, .record_ns = UINT64_C(10000000000), \
+		.record_pages = 65536,                                \
 	}
 
 /*
@@ -166,7 +189,10 @@ struct session_status {
 	uint64_t stalled;	  /* of these: stalled by policy */
 	uint64_t oldest_fault_ns; /* age of the oldest of them; 0: none */
 	uint64_t blocked_ns;	  /* time with at least one fault outstanding */
-	uint64_t p50_ns, p99_ns;  /* of answered faults, message to answer */
+	/* Of answered faults, from message to answer. */
+	uint64_t p50_ns, p99_ns, p999_ns;
+	bool completing;
+	uint64_t workingset_pages; /* of the one that is or was prefetched */
 	uint64_t counters[SESSION_COUNTER_COUNT];
 };
 

@@ -12,6 +12,10 @@
 
 #include "fs/base/list.h"
 #include "fs/store/snapshot/pagetable.h"
+#include "fs/store/workingset/workingset.h"
+#include "pagerd/uffd/ahead/ahead.h"
+#include "pagerd/uffd/ahead/complete.h"
+#include "pagerd/uffd/ahead/record.h"
 #include "pagerd/uffd/connect/handshake.h"
 #include "pagerd/uffd/memory/pagestate.h"
 #include "pagerd/uffd/memory/regions.h"
@@ -23,6 +27,7 @@
 #define FAULT_BUCKETS 128u
 
 struct fault;
+struct overlay;
 struct worker;
 
 /* An fd that a worker's epoll looks at. Stands in a longer-lived object. */
@@ -45,6 +50,12 @@ struct session {
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
 	uint64_t image_size;
+	struct overlay *overlay; /* NULL: none */
+	enum session_record record_when;
+	uint64_t record_ns;
+	size_t record_pages;
+	uint64_t workingset_pages;
+	bool set_is_own; /* the working set, not a parent's */
 
 	/* Written by the worker, read by anybody. */
 	struct {
@@ -58,6 +69,7 @@ struct session {
 		_Atomic pid_t vmm_pid;
 		atomic_uint worker;
 		atomic_bool lingering;
+		atomic_bool completing;
 		struct hist latency;
 	} shown;
 	struct pagestate *pages; /* counts by anybody, the rest worker */
@@ -86,12 +98,20 @@ struct session {
 	enum session_end end;	 /* once state is ended */
 	struct list_node node;	 /* in the worker's sessions or ending */
 
+	uint64_t served_since;
+	struct workingset set; /* without entries: none */
+	struct ahead ahead;
+	struct record record;
+	struct complete complete;
+
 	struct fault *buckets[FAULT_BUCKETS]; /* by address */
 	struct list_node outstanding;	      /* by age, oldest first */
 	struct list_node put_off;	      /* of these, by EAGAIN */
 	/* Faults put back unserved: woken when there is room again. */
 	uint64_t overflow_low, overflow_high;
 	struct list_node overflow_node;
+	/* The last zero run: what follows it, and how long it might be. */
+	uint64_t zero_end, zero_window;
 	bool told_discard;   /* one line a session is enough */
 	uint64_t next_alarm; /* likewise, one in stall_ns */
 };
@@ -106,6 +126,13 @@ static inline uint64_t session_count(struct session *s,
 	atomic_store_explicit(&s->shown.counters[counter], sum,
 			      memory_order_relaxed);
 	return sum;
+}
+
+static inline uint64_t session_counter(const struct session *s,
+				       enum session_counter counter)
+{
+	return atomic_load_explicit(&s->shown.counters[counter],
+				    memory_order_relaxed);
 }
 
 static inline void session_adjust(_Atomic uint64_t *shown, int by)

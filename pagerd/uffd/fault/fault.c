@@ -36,12 +36,11 @@
 #include "fs/io/page.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/fault/policy.h"
+#include "pagerd/uffd/fault/zero.h"
+#include "pagerd/uffd/memory/overlay.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define CHUNK 64u
-
-/* Zero pages are installed in aligned runs of up to 64 KiB. */
-#define ZERO_RUN_PAGES 16u
 
 #define PAUSE_FIRST UINT64_C(20000)
 #define PAUSE_MAX   UINT64_C(2000000)
@@ -337,98 +336,34 @@ void fault_failed(struct fault *f, int error)
 	policy_page(f, error);
 }
 
-static bool is_absent_zero(const struct fault *f, const struct cache_ref *leaf,
-			   uint64_t page)
+static void count_source(struct fault *f, bool overlaid)
 {
-	uint64_t block;
+	enum session_counter source = SESSION_COUNT_CACHE;
 
-	if (pagestate_get(f->session->pages, page) != PAGER_PAGE_ABSENT)
-		return false;
-	if (!leaf)
-		return true;
-	return pagetable_entry(leaf->data, leaf->kind, page, &block) == 0 &&
-	       block == 0;
+	if (overlaid)
+		source = SESSION_COUNT_OVERLAY;
+	else if (f->waited)
+		source = SESSION_COUNT_READ;
+	session_count(f->session, SESSION_COUNT_COPIED, 1);
+	session_count(f->session, source, 1);
 }
 
-/*
- * The zero pages around f->page: within its aligned run and its region, all
- * absent, all zero in the leaf (NULL: all of it is).
- */
-static uint64_t zero_run(const struct fault *f, const struct cache_ref *leaf,
-			 uint64_t *ret_first)
-{
-	const struct region *r = f->region;
-	uint64_t low = f->page / ZERO_RUN_PAGES * ZERO_RUN_PAGES;
-	uint64_t high = low + ZERO_RUN_PAGES, first = f->page, end;
-	uint64_t region_low = r->offset / PAGER_PAGE_SIZE;
-	uint64_t region_high = region_low + r->size / PAGER_PAGE_SIZE;
-
-	if (low < region_low)
-		low = region_low;
-	if (high > region_high)
-		high = region_high;
-	while (first > low && is_absent_zero(f, leaf, first - 1))
-		first--;
-	end = f->page + 1;
-	while (end < high && is_absent_zero(f, leaf, end))
-		end++;
-	*ret_first = first;
-	return end - first;
-}
-
-static struct uffd_outcome zero_pages(struct fault *f, uint64_t first,
-				      uint64_t count)
+/* `bytes` are those of the image; NULL: zeros, or nothing of them is seen. */
+static void install_page(struct fault *f, const uint8_t *bytes)
 {
 	struct session *s = f->session;
-	struct uffd_outcome o;
-	uint64_t done;
-
-	o = uffd_zero(s->uffd.fd, region_address(f->region, first),
-		      count * PAGER_PAGE_SIZE);
-	done = o.done / PAGER_PAGE_SIZE;
-	session_count(s, SESSION_COUNT_ZEROED, done);
-	return o;
-}
-
-/* A page of the run is there already, or the mapping ends within the run. */
-static bool ends_early(struct uffd_outcome o)
-{
-	return o.done > 0 || o.result == UFFD_EXISTS ||
-	       o.result == UFFD_UNMAPPED;
-}
-
-/* An absent page that is zero in the image. */
-static void install_zero(struct fault *f, const struct cache_ref *leaf)
-{
-	struct session *s = f->session;
-	struct uffd_outcome o;
-	uint64_t first, count, done;
-
-	count = zero_run(f, leaf, &first);
-	o = zero_pages(f, first, count);
-	done = o.done / PAGER_PAGE_SIZE;
-	pagestate_set(s->pages, first, done, PAGER_PAGE_PRESENT);
-	if (f->page - first < done)
-		o.result = UFFD_DONE;
-	else if (count > 1 && ends_early(o))
-		o = zero_pages(f, f->page, 1);
-	if (o.result == UFFD_DONE)
-		session_count(s, SESSION_COUNT_ZERO, 1);
-	fault_settle(f, o);
-}
-
-static void install_block(struct fault *f, const struct cache_ref *block)
-{
-	struct session *s = f->session;
+	bool overlaid = overlay_touches(s->overlay, f->page);
+	uint8_t page[PAGER_PAGE_SIZE];
 	struct uffd_outcome o;
 
-	o = uffd_copy(s->uffd.fd, f->address, block->data, PAGER_PAGE_SIZE);
-	if (o.result == UFFD_DONE) {
-		session_count(s, SESSION_COUNT_COPIED, 1);
-		session_count(
-			s, f->waited ? SESSION_COUNT_READ : SESSION_COUNT_CACHE,
-			1);
+	if (overlaid) {
+		memcpy(page, bytes ?: page_zero, sizeof(page));
+		overlay_apply(s->overlay, f->page, page);
+		bytes = page;
 	}
+	o = uffd_copy(s->uffd.fd, f->address, bytes, PAGER_PAGE_SIZE);
+	if (o.result == UFFD_DONE)
+		count_source(f, overlaid);
 	fault_settle(f, o);
 }
 
@@ -481,7 +416,7 @@ static void block_arrived(struct fetch *fetch, int error)
 	if (fetched(f, error, &block) < 0)
 		return;
 	if (block.kind == PAGER_KIND_PAGE)
-		install_block(f, &block);
+		install_page(f, block.data);
 	else
 		fault_failed(f, err_set(-EBADMSG,
 					"the page table points at a node"));
@@ -499,8 +434,11 @@ static void leaf_arrived(struct fetch *fetch, int error)
 	r = pagetable_entry(leaf.data, leaf.kind, f->page, &block);
 	if (r < 0) {
 		fault_failed(f, r);
+	} else if (block == 0 &&
+		   overlay_touches(f->session->overlay, f->page)) {
+		install_page(f, NULL);
 	} else if (block == 0) {
-		install_zero(f, &leaf);
+		zero_install(f, &leaf);
 	} else {
 		cache_unpin(&leaf);
 		start_fetch(f, block, CACHE_FAULT, block_arrived);
@@ -509,24 +447,28 @@ static void leaf_arrived(struct fetch *fetch, int error)
 
 static void step_absent(struct fault *f)
 {
+	const struct session *s = f->session;
 	uint64_t leaf;
 
 	if (f->region->page_size == PAGER_HUGE_PAGE_SIZE) {
 		huge_start(f);
 		return;
 	}
-	leaf = pagetable_leaf(f->session->table, f->page);
-	if (leaf)
+	leaf = pagetable_leaf(s->table, f->page);
+	if (overlay_covers(s->overlay, f->page) ||
+	    (!leaf && overlay_touches(s->overlay, f->page)))
+		install_page(f, NULL);
+	else if (leaf)
 		start_fetch(f, leaf, CACHE_NODE, leaf_arrived);
 	else
-		install_zero(f, NULL);
+		zero_install(f, NULL);
 }
 
 static struct uffd_outcome install_empty(struct fault *f)
 {
 	if (f->region->page_size == PAGER_HUGE_PAGE_SIZE)
 		return huge_zero(f);
-	return zero_pages(f, f->page, 1);
+	return zero_page(f);
 }
 
 /*

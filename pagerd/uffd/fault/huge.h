@@ -12,6 +12,7 @@
 
 struct fault;
 struct gather;
+struct session;
 
 struct huge_pool {
 	struct list_node idle;	/* gathers */
@@ -29,6 +30,10 @@ void huge_start(struct fault *f);
 
 /* Installs zeros: hugetlb memory has no ZEROPAGE. */
 struct uffd_outcome huge_zero(struct fault *f);
+
+/* Installs what was gathered, in one copy, and counts nothing. */
+struct uffd_outcome huge_install(const struct session *s, uint64_t address,
+				 struct gather *g);
 
 /* At a turn's end: whoever waits gets the buffers that became free. */
 void huge_run_queue(struct huge_pool *p);

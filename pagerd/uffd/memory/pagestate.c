@@ -229,6 +229,25 @@ void pagestate_set(struct pagestate *s, uint64_t page, uint64_t count,
 		set_one(s, page++, state);
 }
 
+uint64_t pagestate_next(const struct pagestate *s, uint64_t page, uint64_t end,
+			enum pager_page_state state)
+{
+	uint64_t word, by_state[4];
+
+	while (page < end && pagestate_get(s, page) != state) {
+		page++;
+		/* 32 at once, where none of them has it. */
+		while (page % 32 == 0 && page < end) {
+			memcpy(&word, s->body + page / 4, sizeof(word));
+			count_word(word, by_state);
+			if (by_state[state])
+				break;
+			page += 32;
+		}
+	}
+	return page < end ? page : end;
+}
+
 uint64_t pagestate_run(const struct pagestate *s, uint64_t page, uint64_t max,
 		       enum pager_page_state state)
 {

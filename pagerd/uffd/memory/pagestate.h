@@ -77,6 +77,10 @@ void pagestate_set(struct pagestate *s, uint64_t page, uint64_t count,
  */
 void pagestate_level(struct pagestate *s, uint64_t page);
 
+/* The first in [page, end) that has the state; `end` where none has. */
+uint64_t pagestate_next(const struct pagestate *s, uint64_t page, uint64_t end,
+			enum pager_page_state state);
+
 /* How many pages from `page` on, at most `max`, have the state. */
 uint64_t pagestate_run(const struct pagestate *s, uint64_t page, uint64_t max,
 		       enum pager_page_state state);

@@ -131,6 +131,19 @@ const struct region *regions_find(const struct regions *r, uint64_t address)
 	return found && found->base <= address ? found : NULL;
 }
 
+const struct region *regions_find_page(const struct regions *r, uint64_t page)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct region *region = &r->all[i];
+		uint64_t first = region->offset / PAGER_PAGE_SIZE;
+
+		if (page >= first &&
+		    page - first < region->size / PAGER_PAGE_SIZE)
+			return region;
+	}
+	return NULL;
+}
+
 uint64_t regions_pages(const struct regions *r)
 {
 	uint64_t pages = 0;

@@ -134,6 +134,17 @@ struct uffd_outcome uffd_poison(int fd, uint64_t address, uint64_t len)
 	return outcome(r, p.updated, len);
 }
 
+int uffd_unregister(int fd, uint64_t address, uint64_t len)
+{
+	struct uffdio_range r = {.start = address, .len = len};
+
+	if (ioctl(fd, UFFDIO_UNREGISTER, &r) == 0)
+		return 0;
+	/* The kernel's word for an address space that is gone. */
+	return errno == ENOMEM && uffd_probe(fd, address) == UFFD_GONE ? -ESRCH
+								       : -errno;
+}
+
 void uffd_wake(int fd, uint64_t address, uint64_t len)
 {
 	struct uffdio_range r = {.start = address, .len = len};

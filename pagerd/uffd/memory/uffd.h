@@ -35,6 +35,13 @@ struct uffd_outcome uffd_zero(int fd, uint64_t address, uint64_t len);
 /* SIGBUS to whoever touches. UFFD_FAILED, -EINVAL: an old kernel. */
 struct uffd_outcome uffd_poison(int fd, uint64_t address, uint64_t len);
 
+/*
+ * The range is no longer served, and whoever waits there looks again. 0;
+ * -EINVAL: something in it cannot have been registered, or nothing is mapped
+ * there; -ESRCH: the VMM is dead; -ENOMEM.
+ */
+int uffd_unregister(int fd, uint64_t address, uint64_t len);
+
 /* Whoever waits in the range looks again. */
 void uffd_wake(int fd, uint64_t address, uint64_t len);
 

@@ -163,6 +163,9 @@ static int begin(struct session *s)
 		 s->id, s->snapshot_name, (int)s->shown.vmm_pid,
 		 s->regions.count, regions_pages(&s->regions));
 	handshake_release(&s->handshake);
+	s->served_since = worker_now();
+	record_begin(s);
+	ahead_prefetch(s);
 	return 0;
 }
 
@@ -347,6 +350,8 @@ static int resume(struct session *s)
 	vault_keep(s->vault, s->id, s->uffd.fd);
 	start_probing(s);
 	resume_serve(s);
+	s->served_since = worker_now();
+	ahead_prefetch(s);
 	events_ready(&s->uffd, EPOLLIN);
 	return 0;
 }

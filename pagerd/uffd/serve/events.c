@@ -105,10 +105,14 @@ static void take_fault(struct session *s, const struct uffd_msg *m,
 
 static void count_kinds(struct session *s, struct list_node *fresh)
 {
-	list_foreach (n, fresh)
-		session_count(
-			s, kind_of(s, container_of(n, struct fault, wait_node)),
-			1);
+	list_foreach (n, fresh) {
+		struct fault *f = container_of(n, struct fault, wait_node);
+		enum session_counter kind = kind_of(s, f);
+
+		session_count(s, kind, 1);
+		if (kind == SESSION_COUNT_MISSING)
+			record_touch(s, f->page);
+	}
 }
 
 static void remove_pages(struct session *s, uint64_t start, uint64_t end)
@@ -191,8 +195,10 @@ static int read_round(struct session *s, struct list_node *fresh)
 		if (n < (int)PAGER_INBOX_MESSAGES)
 			break;
 	}
-	if (changed)
+	if (changed) {
 		fault_retry_all(s);
+		ahead_retry(s);
+	}
 	return total;
 }
 

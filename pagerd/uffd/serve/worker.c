@@ -166,6 +166,10 @@ static void bury(struct worker *w, struct session *s)
 	timer_disarm(&w->timers, &s->timer);
 	list_remove(&s->overflow_node);
 	fault_drop_all(s);
+	ahead_stop(s, AHEAD_PREFETCH);
+	ahead_stop(s, AHEAD_COMPLETE);
+	record_end(s);
+	complete_end(s);
 	worker_unwatch(w, &s->uffd);
 	worker_unwatch(w, &s->connection);
 	worker_unwatch(w, &s->vmm);
@@ -183,6 +187,7 @@ static void end_of_turn(struct worker *w)
 	struct list_node *n;
 
 	huge_run_queue(&w->huge);
+	ahead_run(w);
 	fetcher_submit(w->fetcher);
 	list_foreach_safe (o, &w->overflowed)
 		events_wake_overflowed(
@@ -199,6 +204,9 @@ static int wait_for_events(struct worker *w, struct epoll_event *events)
 
 	if (reads < until)
 		until = reads;
+	if (ahead_ready(&w->ahead))
+		return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, &pause,
+				    NULL);
 	if (until == UINT64_MAX)
 		return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, NULL,
 				    NULL);
@@ -288,6 +296,7 @@ int worker_new(unsigned int index, struct cache *cache,
 	list_init(&w->sessions);
 	list_init(&w->ending);
 	list_init(&w->overflowed);
+	ahead_worker_init(&w->ahead);
 	list_init(&w->huge.idle);
 	list_init(&w->huge.queue);
 	r = open_worker(w, cache, source, loader);
@@ -306,6 +315,7 @@ int worker_start(struct worker *w, void (*ended)(void *, struct session *),
 
 	w->ended = ended;
 	w->ended_arg = arg;
+	complete_watch(w);
 	r = pthread_create(&w->thread, NULL, run, w);
 	if (r != 0) {
 		w->thread = 0;
@@ -335,6 +345,7 @@ void worker_free(struct worker *w)
 	fetcher_free(w->fetcher);
 	fault_pool_release(&w->faults);
 	huge_pool_release(&w->huge);
+	ahead_worker_release(&w->ahead);
 	close_quietly(w->epoll_fd);
 	close_quietly(w->mail.fd);
 	lock_release(&w->lock);

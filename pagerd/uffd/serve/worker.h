@@ -14,6 +14,8 @@
 
 #include "fs/base/lock.h"
 #include "fs/cache/fetch.h"
+#include "pagerd/uffd/ahead/ahead.h"
+#include "pagerd/uffd/ahead/complete.h"
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/session_impl.h"
@@ -24,7 +26,11 @@ struct worker {
 	pthread_t thread;
 	int epoll_fd;
 	void (*ended)(void *arg, struct session *s);
+	/* Likewise, when a completion has failed; the reference stays. */
+	void (*completion_failed)(void *arg, struct session *s);
 	void *ended_arg;
+	struct keeper *keeper;		  /* NULL: nothing is recorded */
+	struct complete_auto *completing; /* NULL: no automatic mode */
 
 	/* The worker's own. */
 	struct fetcher *fetcher;
@@ -33,6 +39,8 @@ struct worker {
 	struct list_node sessions, ending, overflowed;
 	struct fault_pool faults;
 	struct huge_pool huge;
+	struct ahead_worker ahead;
+	struct timer complete_timer;
 	bool stopping;
 
 	_Atomic uint64_t load; /* sessions; pool.c chooses by it */
@@ -47,6 +55,7 @@ int worker_new(unsigned int index, struct cache *cache,
 	       struct worker **ret_worker);
 
 /*
+ * What is to be set in the worker beside the arguments is set before.
  * `ended` is called once for each session at its end, on the worker's thread;
  * it takes over the reference that worker_adopt() was given.
  */
