@@ -3,8 +3,10 @@
 The guest is contrib/guest: booted under QEMU's software emulation, its memory
 filled, snapshotted once for all tests of this file.
 """
+import concurrent.futures
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,6 +136,27 @@ def test_a_killed_guest_ends_its_session(start, restore):
     guest.kill()
     daemon.wait_log("session over")
     assert daemon.get("/v1/sessions")["sessions"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_guest_outlives_its_daemons(snapshot, start, restore, number):
+    """Each dies while the guest touches its memory, and the guest goes on."""
+    daemon = start()
+    guest = restore(daemon)
+    said = guest.ask("state", timeout=60)
+    assert said["checksum"] == snapshot.said["checksum"]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        touched = pool.submit(guest.ask, "touch all", timeout=60)
+        for _ in range(5):
+            daemon.stop(number)
+            daemon = start()
+        touched.result()
+    said = guest.ask("state", timeout=60)
+    assert said["token"] == "before"
+    assert said["checksum"] == snapshot.said["checksum"]
+    session = only_session(daemon)
+    assert session["state"] == "serving"
+    assert session["pages_present"] > 0.9 * session["pages_total"]
 
 
 def test_an_unknown_snapshot_is_no_memory_at_all(start, restore):
