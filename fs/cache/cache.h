@@ -26,9 +26,10 @@ struct cache;
 enum cache_class {
 	CACHE_FAULT,	/* a guest waits */
 	CACHE_NODE,	/* a page-table node, for whomever */
-	CACHE_PREFETCH, /* a working set, a completion */
+	CACHE_PREFETCH, /* a working set; what an operator wants warm */
 	CACHE_MOUNT,	/* a reader of the mount */
 	CACHE_VERIFY,
+	CACHE_BULK, /* a session's completion: each page of it once */
 	CACHE_CLASS_COUNT
 };
 

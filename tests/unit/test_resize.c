@@ -406,18 +406,23 @@ static void evictions_are_told_apart(void **state)
 	(void)state;
 	assert_false(rig_stats(c).evicted);
 	(void)rig_use_run(c, 0, full / 2, CACHE_MOUNT);
-	(void)rig_use_run(c, 0, 10, CACHE_FAULT);
-	(void)rig_use_run(c, full, 2 * full, CACHE_PREFETCH);
+	(void)rig_use_run(c, 0, 10, CACHE_MOUNT);
+	(void)rig_use_run(c, full, 2 * full, CACHE_FAULT);
 	stats = rig_stats(c);
 	assert_true(stats.evicted);
 	assert_int_equal(stats.by_class[CACHE_MOUNT].inserts, full / 2);
-	assert_int_equal(stats.by_class[CACHE_MOUNT].evictions, full / 2);
-	assert_int_equal(stats.by_class[CACHE_MOUNT].evictions_unused,
-			 full / 2 - 10);
-	assert_int_equal(stats.by_class[CACHE_MOUNT].evictions_active, 10);
-	assert_int_equal(stats.by_class[CACHE_PREFETCH].inserts, 2 * full);
-	assert_true(stats.by_class[CACHE_PREFETCH].evictions_unused >=
-		    full - 1);
+	assert_in_range(stats.by_class[CACHE_MOUNT].evictions, full / 2 - 2,
+			full / 2);
+	assert_int_equal(stats.by_class[CACHE_MOUNT].evictions -
+				 stats.by_class[CACHE_MOUNT].evictions_unused,
+			 10);
+	assert_int_equal(stats.by_class[CACHE_FAULT].inserts, 2 * full);
+	assert_int_equal(stats.by_class[CACHE_FAULT].evictions_active, 0);
+	/* All that is there is in use: somebody has to go all the same. */
+	for (int round = 0; round < 4; round++)
+		(void)rig_use_run(c, 5 * full, full, CACHE_FAULT);
+	stats = rig_stats(c);
+	assert_true(stats.by_class[CACHE_FAULT].evictions_active > 0);
 	assert_true(stats.read_p99 > 0);
 	cache_free(c);
 }

@@ -1,8 +1,9 @@
 /*
  * The long work of the cache's commands: warming, and loading what is pinned.
  * One thread of low priority does all jobs block by block, in turn, each at
- * its own rate; its reads are of class CACHE_PREFETCH, so they neither go
- * before a fault's nor displace what faults use.
+ * its own rate; its reads are of class CACHE_PREFETCH, so they do not go before
+ * a fault's. A block that is warmed counts as used once: it displaces what was
+ * not used for a round of the main queue, and nothing else.
  *
  * Any thread. A job that has ended can be seen until JOBS_KEPT more have.
  */

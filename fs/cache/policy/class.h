@@ -10,10 +10,10 @@
 struct class_rule {
 	const char *name;
 	/*
-	 * Its misses may enter the main queue by way of the ghost queue, and
-	 * its hits count towards promotion. Without it a block enters the
-	 * small queue only and leaves no ghost: a scan of any length costs
-	 * the admitted classes nothing but the small queue.
+	 * Its misses enter the small queue, or the main one by way of the
+	 * ghost queue, and its hits count towards promotion. Without it a
+	 * block enters the scan queue and leaves no ghost: a scan of any
+	 * length costs the admitted classes nothing but that queue.
 	 */
 	bool admitted;
 	/*

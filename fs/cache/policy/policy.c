@@ -5,45 +5,43 @@
 #include "fs/cache/policy/class.h"
 
 #define USES_MAX      3
-#define USES_TO_MAIN  2
-#define SMALL_PERCENT 10
+#define SCAN_PERCENT  1
+#define SMALL_PERCENT 5
+#define GHOST_PERCENT 50
 
 _Static_assert(sizeof(struct entry) == 48, "1.2 % of a slot");
 
-static uint32_t small_of(uint32_t slots)
+/* A share of the slots, at least one. */
+static uint32_t share(uint32_t slots, uint32_t percent)
 {
-	uint32_t small = (uint32_t)((uint64_t)slots * SMALL_PERCENT / 100);
+	uint32_t n = (uint32_t)((uint64_t)slots * percent / 100);
 
-	return small ? small : 1;
+	return n ? n : 1;
 }
 
-/* As many ghosts as the main queue has slots. */
-static uint32_t ghosts_of(uint32_t slots)
+static void set_targets(struct policy *p, uint32_t slots)
 {
-	uint32_t ghosts = slots - small_of(slots);
-
-	return ghosts ? ghosts : 1;
+	p->scan_target = share(slots, SCAN_PERCENT);
+	p->small_target = share(slots, SMALL_PERCENT);
 }
 
 size_t policy_bytes(uint32_t slots)
 {
-	return ghost_bytes(ghosts_of(slots));
+	return ghost_bytes(share(slots, GHOST_PERCENT));
 }
 
 void policy_init(struct policy *p, struct entry *entries, uint32_t slots,
 		 void *memory)
 {
-	*p = (struct policy){
-		.entries = entries,
-		.small_target = small_of(slots),
-	};
-	ghost_init(&p->ghost, ghosts_of(slots), memory);
+	*p = (struct policy){.entries = entries};
+	set_targets(p, slots);
+	ghost_init(&p->ghost, share(slots, GHOST_PERCENT), memory);
 }
 
 void policy_resize(struct policy *p, uint32_t slots)
 {
-	p->small_target = small_of(slots);
-	ghost_resize(&p->ghost, ghosts_of(slots));
+	set_targets(p, slots);
+	ghost_resize(&p->ghost, share(slots, GHOST_PERCENT));
 }
 
 bool policy_miss(struct policy *p, struct entry *e, enum cache_class class)
@@ -51,7 +49,7 @@ bool policy_miss(struct policy *p, struct entry *e, enum cache_class class)
 	e->class = class;
 	e->admitted = class_rule(class)->admitted;
 	e->uses = 0;
-	e->queue = QUEUE_SMALL;
+	e->queue = e->admitted ? QUEUE_SMALL : QUEUE_SCAN;
 	if (!e->admitted || !ghost_take(&p->ghost, e->block))
 		return false;
 	e->queue = QUEUE_MAIN;
@@ -164,21 +162,52 @@ static uint32_t unpinned(const struct fifo *q)
 
 uint32_t policy_evictable(const struct policy *p)
 {
-	return unpinned(&p->queues[QUEUE_SMALL]) +
+	return unpinned(&p->queues[QUEUE_SCAN]) +
+	       unpinned(&p->queues[QUEUE_SMALL]) +
 	       unpinned(&p->queues[QUEUE_MAIN]);
 }
 
-/* The queue that pays: the small one if it is over its share. */
+static bool is_over(const struct fifo *q, uint32_t target)
+{
+	return unpinned(q) && q->count > target;
+}
+
+/*
+ * The queue that pays: the scan queue if it is over its share, else the small
+ * one, else the main one; or what has anything to give.
+ */
 static const struct fifo *choose_queue(const struct policy *p)
 {
+	const struct fifo *scan = &p->queues[QUEUE_SCAN];
 	const struct fifo *small = &p->queues[QUEUE_SMALL];
 	const struct fifo *large = &p->queues[QUEUE_MAIN];
 
-	if (!unpinned(large))
+	if (is_over(scan, p->scan_target))
+		return scan;
+	if (is_over(small, p->small_target - 1))
 		return small;
-	if (!unpinned(small) || small->count < p->small_target)
+	if (unpinned(large))
 		return large;
-	return small;
+	return unpinned(small) ? small : scan;
+}
+
+static bool reprieve_scanned(struct entry *e)
+{
+	if (!e->admitted)
+		return false;
+	/* The use that admitted it was its first by these classes. */
+	e->queue = QUEUE_SMALL;
+	e->uses--;
+	return true;
+}
+
+static bool reprieve_small(struct entry *e)
+{
+	if (!e->uses)
+		return false;
+	e->queue = QUEUE_MAIN;
+	e->uses = 0;
+	return true;
 }
 
 /*
@@ -189,13 +218,10 @@ static bool reprieve(struct entry *e, unsigned int rounds)
 {
 	if (e->pins)
 		return true;
-	if (e->queue == QUEUE_SMALL) {
-		if (e->uses < USES_TO_MAIN)
-			return false;
-		e->queue = QUEUE_MAIN;
-		e->uses = 0;
-		return true;
-	}
+	if (e->queue == QUEUE_SCAN)
+		return reprieve_scanned(e);
+	if (e->queue == QUEUE_SMALL)
+		return reprieve_small(e);
 	if (e->uses == 0 || rounds >= POLICY_ROUNDS)
 		return false;
 	e->uses--;
@@ -204,8 +230,8 @@ static bool reprieve(struct entry *e, unsigned int rounds)
 
 /*
  * Ends: a queue with an unpinned entry is chosen each time, the pinned are
- * finitely many, a step to the main queue is never undone, and the rounds end
- * the reprieves there.
+ * finitely many, a step towards the main queue is never undone, and the rounds
+ * end the reprieves there.
  */
 uint32_t policy_evict(struct policy *p)
 {
