@@ -26,6 +26,7 @@ typedef int bench_fn(const struct bench_options *options,
 bench_fn bench_fault;
 bench_fn bench_publish;
 bench_fn bench_cache;
+bench_fn bench_recover;
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t bench_now(void);

@@ -21,6 +21,8 @@ static const struct {
 	{"publish", "publishing, beside zstd -1 -T2 and cp", bench_publish},
 	{"cache", "the cache's policy and cost, beside other policies",
 	 bench_cache},
+	{"recover", "VMs' wait for the next daemon, killed or replaced",
+	 bench_recover},
 };
 
 static const struct {

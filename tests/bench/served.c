@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,7 +20,7 @@
 #include "fs/store/store.h"
 #include "pager/pager.h"
 
-#define START_TRIES 500 /* of 20 ms */
+#define START_TRIES 10000 /* of 1 ms */
 #define SNAPSHOT    "image"
 
 struct served {
@@ -72,15 +75,26 @@ static int spawn_daemon(const struct bench_options *options, const char *folder,
 			   STDERR_FILENO, log, &s->daemon);
 }
 
+/* A dead daemon's socket is still there. */
+static bool answers(const char *socket_path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s",
+		       socket_path);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+}
+
 static int wait_until_ready(struct served *s)
 {
-	const struct timespec pause = {.tv_nsec = 20000000};
+	const struct timespec pause = {.tv_nsec = 1000000};
 	_cleanup_free_ char *socket = NULL;
 
 	if (asprintf(&socket, "%s/control.sock", s->runtime) < 0)
 		return -ENOMEM;
 	for (int i = 0; i < START_TRIES; i++) {
-		if (access(socket, F_OK) == 0)
+		if (answers(socket))
 			return 0;
 		if (waitpid(s->daemon, NULL, WNOHANG) == s->daemon) {
 			s->daemon = 0;
@@ -111,6 +125,19 @@ int served_start(const struct bench_options *options, const char *folder,
 	}
 	*ret_served = s;
 	return 0;
+}
+
+int served_restart(struct served *s, const struct bench_options *options,
+		   const char *folder, uint64_t cache_bytes, int number)
+{
+	(void)kill(s->daemon, number);
+	(void)waitpid(s->daemon, NULL, 0);
+	return spawn_daemon(options, folder, cache_bytes, s);
+}
+
+int served_wait(struct served *s)
+{
+	return wait_until_ready(s);
 }
 
 void served_stop(struct served *s)

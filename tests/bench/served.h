@@ -19,6 +19,14 @@ int served_start(const struct bench_options *options, const char *folder,
 		 uint64_t cache_bytes, struct served **ret_served);
 void served_stop(struct served *s); /* accepts NULL */
 
+/*
+ * Ends the daemon by a signal and starts the next one, which takes over what
+ * is mapped; it may not answer yet before served_wait().
+ */
+int served_restart(struct served *s, const struct bench_options *options,
+		   const char *folder, uint64_t cache_bytes, int number);
+int served_wait(struct served *s);
+
 /* A new session on the snapshot, mapped into this process. */
 int served_map(struct served *s, uint64_t size,
 	       struct served_memory **ret_memory);
