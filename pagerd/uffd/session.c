@@ -134,19 +134,24 @@ static int make_names(struct session *s, const struct session_options *o)
 	return 0;
 }
 
-static int lock_whole_file(int fd)
+static int lock_whole_file(int fd, bool wait)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int r;
 
-	return fcntl(fd, F_OFD_SETLK, &whole) < 0 ? -errno : 0;
+	do
+		r = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &whole);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
 }
 
 /*
  * Whoever holds the lock of ID.pages owns the id. The file may be unlinked
  * between our open and our lock by the session that had it: then its link
- * count is 0 and the lock is worth nothing.
+ * count is 0 and the lock is worth nothing. One that is taken over may still
+ * be locked by the daemon that is just dying, which is waited for.
  */
-static int open_pages_file(const char *path, int *ret_fd)
+static int open_pages_file(const char *path, bool taken_over, int *ret_fd)
 {
 	for (;;) {
 		_cleanup_close_ int fd = open(
@@ -156,7 +161,7 @@ static int open_pages_file(const char *path, int *ret_fd)
 
 		if (fd < 0)
 			return err_set(-errno, "cannot create %s: %m", path);
-		r = lock_whole_file(fd);
+		r = lock_whole_file(fd, taken_over);
 		if (r == -EAGAIN || r == -EACCES)
 			return err_set(-EBUSY, "%s: a live session has this id",
 				       path);
@@ -273,7 +278,7 @@ static int open_image(struct session *s, const struct session_options *o)
 	if (r < 0)
 		return r;
 	find_workingset(s, o);
-	r = open_pages_file(s->pages_path, &s->pages_fd);
+	r = open_pages_file(s->pages_path, o->journal, &s->pages_fd);
 	if (r < 0)
 		return r;
 	atomic_store(&s->shown.pages_total, image->pages);
@@ -316,6 +321,7 @@ int session_new(const struct session_options *options,
 		struct session **ret_session)
 {
 	struct session *s cleanup(cleanup_session) = NULL;
+	bool made;
 	int r;
 
 	assert(options->folder[0] == '/' && options->faults_max > 0);
@@ -333,14 +339,16 @@ int session_new(const struct session_options *options,
 	if (r < 0)
 		return r;
 	s->listener.fd = vault_take(s->vault, s->listener_name);
-	if (s->listener.fd < 0)
+	made = s->listener.fd < 0;
+	if (made)
 		r = make_listener(s, &s->listener.fd);
 	/* What a taken over one was found by is true still. */
 	if (r == 0 && !options->journal)
 		r = resume_record(s);
 	if (r < 0)
 		return r;
-	vault_keep(s->vault, s->listener_name, s->listener.fd);
+	if (made)
+		vault_keep(s->vault, s->listener_name, s->listener.fd);
 	s->owns_files = true;
 	*ret_session = steal_ptr(s);
 	return 0;

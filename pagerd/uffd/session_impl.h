@@ -85,6 +85,7 @@ struct session {
 	struct watch listener, connection, uffd, vmm;
 	uid_t peer_uid;
 	int uffd_number;   /* in the VMM; -1: not known */
+	bool uffd_kept;	   /* taken over from the vault, which still has it */
 	bool owns_files;   /* the id is ours: they go when the session ends */
 	uint64_t features; /* of the uffd, as negotiated */
 	struct handshake handshake;

@@ -104,6 +104,7 @@ static int open_uffd(struct session *s, const struct journal *j, int kept)
 			r = vmm_check_uffd(fd, &s->regions);
 		if (r == 0 || r == -ESRCH) {
 			s->uffd.fd = r == 0 ? steal_fd(fd) : -1;
+			s->uffd_kept = true;
 			return r;
 		}
 	}

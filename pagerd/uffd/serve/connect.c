@@ -347,7 +347,8 @@ static int resume(struct session *s)
 		r = worker_watch(w, &s->vmm, EPOLLIN);
 	if (r < 0)
 		return r;
-	vault_keep(s->vault, s->id, s->uffd.fd);
+	if (!s->uffd_kept)
+		vault_keep(s->vault, s->id, s->uffd.fd);
 	start_probing(s);
 	resume_serve(s);
 	s->served_since = worker_now();
