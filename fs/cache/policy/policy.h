@@ -49,9 +49,21 @@ enum entry_queue {
 	QUEUE_COUNT
 };
 
-/* What is known of a slot. All zero: free. */
+/*
+ * What is known of a slot. All zero: free. What a look-up needs comes first:
+ * it lies in one line of the processor's cache, or half of it.
+ */
 struct entry {
 	uint64_t block;
+	uint32_t chain;		    /* the shard's hash: slot + 1; 0 ends */
+	uint32_t pins;		    /* struct cache_ref that hold it */
+	enum entry_state state : 8; /* what is not ready is in no queue */
+	enum entry_queue queue : 8; /* where it stands, or will when filled */
+	enum cache_class class : 8; /* who brought it in */
+	uint8_t uses;		    /* 0..3, since it entered the queue */
+	uint8_t kind;		    /* enum pager_kind */
+	bool admitted;		    /* an admitted class asked for it */
+	bool hit;		    /* it was ever used but by its filler */
 	union {
 		struct list_node waiters; /* cache_waiter, while filling */
 		struct {		  /* while ready */
@@ -65,15 +77,6 @@ struct entry {
 			uint32_t newer, older; /* its queue: slot + 1; 0 ends */
 		};
 	};
-	uint32_t chain;		    /* the shard's hash: slot + 1; 0 ends */
-	uint32_t pins;		    /* struct cache_ref that hold it */
-	enum entry_state state : 8; /* what is not ready is in no queue */
-	enum entry_queue queue : 8; /* where it stands, or will when filled */
-	enum cache_class class : 8; /* who brought it in */
-	uint8_t uses;		    /* 0..3, since it entered the queue */
-	uint8_t kind;		    /* enum pager_kind */
-	bool admitted;		    /* an admitted class asked for it */
-	bool hit;		    /* it was ever used but by its filler */
 };
 
 struct fifo {

@@ -20,6 +20,7 @@
 #define FOREIGN	    UINT64_C(1000)
 #define TIMED_BYTES (UINT64_C(256) << 20)
 #define TIMED_CALLS 1000000u
+#define ROUNDS	    5u
 #define THREADS_MAX 64u
 
 static const unsigned int percents[] = {5, 10, 20, 50};
@@ -293,6 +294,7 @@ static int time_calls(struct cache *c, uint32_t blocks, bool misses,
 	return started == threads ? 0 : err_set(-EAGAIN, "no more threads");
 }
 
+/* One round of hits and one of misses, in a cache of its own. */
 static int time_one(unsigned int threads, double *ret_hit, double *ret_miss)
 {
 	const struct cache_options options = {.limit = TIMED_BYTES};
@@ -311,13 +313,28 @@ static int time_one(unsigned int threads, double *ret_hit, double *ret_miss)
 	return r;
 }
 
+/* The medians of the rounds. */
+static int time_rounds(unsigned int threads, double *ret_hit, double *ret_miss)
+{
+	double hits[ROUNDS], misses[ROUNDS];
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && i < ROUNDS; i++)
+		r = time_one(threads, &hits[i], &misses[i]);
+	if (r < 0)
+		return r;
+	*ret_hit = bench_median(hits, ROUNDS);
+	*ret_miss = bench_median(misses, ROUNDS);
+	return 0;
+}
+
 static int bench_times(struct report *report)
 {
-	double hit, miss, alone = 0;
+	double hit = 0, miss = 0, alone = 0;
 	int r = 0;
 
 	for (unsigned int n = 1; r == 0 && n <= THREADS_MAX; n *= 2) {
-		r = time_one(n, &hit, &miss);
+		r = time_rounds(n, &hit, &miss);
 		if (n == 1)
 			alone = hit;
 		report_row(report, "cost",
