@@ -285,7 +285,8 @@ int manifest_encode(const struct manifest *m, const uint8_t store_id[16],
 
 static int damaged(const char *what)
 {
-	return err_set(-EBADMSG, "damaged manifest: %s", what);
+	(void)err_set(-EBADMSG, "damaged manifest: %s", what);
+	return -EBADMSG;
 }
 
 static int check_header(const struct pager_manifest_header *h, size_t len,
@@ -403,6 +404,8 @@ static int unpack_files(json_t *from, struct manifest *m)
 
 	if (r < 0)
 		return r;
+	/* Counted as they are filled: a failure releases no more. */
+	m->file_count = 0;
 	json_array_foreach(from, i, one)
 	{
 		r = unpack_file(one, &m->files[i]);

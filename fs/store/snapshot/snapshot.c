@@ -1,7 +1,6 @@
 #include "fs/store/snapshot/snapshot.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -11,6 +10,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/io/file.h"
+#include "fs/store/folder.h"
 #include "fs/store/snapshot/name.h"
 
 /*
@@ -279,29 +279,6 @@ int snapshot_remove(struct store *s, const char *name)
 	return file_sync_dir(folder);
 }
 
-static void cleanup_dir(DIR **d)
-{
-	if (*d)
-		(void)closedir(*d);
-}
-
-static int open_folder(struct store *s, DIR **ret_dir)
-{
-	_cleanup_close_ int fd = openat(store_folder_fd(s, STORE_SNAPSHOTS),
-					".",
-					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d;
-
-	if (fd < 0)
-		return -errno;
-	d = fdopendir(fd);
-	if (!d)
-		return -errno;
-	(void)steal_fd(fd);
-	*ret_dir = d;
-	return 0;
-}
-
 struct names {
 	char **list;
 	size_t count, room;
@@ -312,8 +289,13 @@ static void names_release(struct names *n)
 	snapshot_names_free(n->list, n->count);
 }
 
-static int names_add(struct names *n, const char *name)
+/* A folder_name_fn. What is no name is left alone. */
+static int names_add(void *arg, const char *name)
 {
+	struct names *n = arg;
+
+	if (name_check("a name", name) < 0)
+		return 0;
 	if (n->count == n->room) {
 		size_t room = n->room ? 2 * n->room : 64;
 		void *grown = realloc(n->list, room * sizeof(*n->list));
@@ -338,15 +320,9 @@ static int name_order(const void *a, const void *b)
 int snapshot_list(struct store *s, char ***ret_names, size_t *ret_count)
 {
 	struct names n cleanup(names_release) = {0};
-	DIR *d cleanup(cleanup_dir) = NULL;
-	const struct dirent *e;
-	int r = open_folder(s, &d);
+	int r = folder_list(store_folder_fd(s, STORE_SNAPSHOTS), ".", names_add,
+			    &n);
 
-	while (r == 0 && (errno = 0, e = readdir(d)))
-		if (name_check("a name", e->d_name) == 0)
-			r = names_add(&n, e->d_name);
-	if (r == 0 && errno)
-		r = -errno;
 	if (r < 0)
 		return r;
 	if (n.count)
