@@ -113,6 +113,9 @@ static int check_leftover(void *arg, const char *name)
 {
 	const struct leftovers *l = arg;
 
+	/* Another init has just won. */
+	if (strcmp(name, FORMAT_FILE) == 0)
+		return err_set(-EEXIST, "%s holds a store already", l->path);
 	if (strcmp(name, LOCK_FILE) == 0 ||
 	    strcmp(name, SEQUENCE_FILE_NAME) == 0 ||
 	    strcmp(name, folder_names[STORE_TMP]) == 0)
