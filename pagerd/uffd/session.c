@@ -19,6 +19,7 @@
 #include "pagerd/uffd/ahead/inherit.h"
 #include "pagerd/uffd/memory/overlay.h"
 #include "pagerd/uffd/recover/journal.h"
+#include "pagerd/uffd/recover/overlayfile.h"
 #include "pagerd/uffd/recover/resume.h"
 #include "pagerd/uffd/recover/vault.h"
 
@@ -122,10 +123,13 @@ static int make_names(struct session *s, const struct session_options *o)
 	if (asprintf(&s->journal_path, "%s/%s" JOURNAL_SUFFIX, o->folder,
 		     o->id) < 0)
 		s->journal_path = NULL;
+	if (asprintf(&s->overlay_path, "%s/%s" OVERLAYFILE_SUFFIX, o->folder,
+		     o->id) < 0)
+		s->overlay_path = NULL;
 	(void)snprintf(s->listener_name, sizeof(s->listener_name), "@%s",
 		       o->id);
 	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path ||
-	    !s->journal_path)
+	    !s->journal_path || !s->overlay_path)
 		return err_set(-ENOMEM, "no memory for a session");
 	if (strlen(s->socket_path) >= sizeof(address.sun_path))
 		return err_set(-ENAMETOOLONG,
@@ -225,6 +229,12 @@ static int begin(struct session *s, const struct manifest_file *image)
 		return err_set(-EBUSY, "%s: a session that was not taken over",
 			       s->journal_path);
 	s->owns_files = true;
+	if (s->overlay) {
+		int r = overlayfile_write(s->overlay_path, s->overlay);
+
+		if (r < 0)
+			return r;
+	}
 	return pagestate_create(s->pages_fd, image->pages, &image->digest,
 				&s->pages);
 }
@@ -259,6 +269,16 @@ static void find_workingset(struct session *s, const struct session_options *o)
 		s->ahead.plan = plan_new(&s->set);
 }
 
+static int open_overlay(struct session *s, const struct session_options *o)
+{
+	if (!o->journal)
+		return overlay_new(o->overlays, o->overlay_count, s->image_size,
+				   &s->overlay);
+	if (!o->journal->overlays)
+		return 0;
+	return overlayfile_read(s->overlay_path, s->image_size, &s->overlay);
+}
+
 static int open_image(struct session *s, const struct session_options *o)
 {
 	const struct manifest_file *image =
@@ -270,8 +290,7 @@ static int open_image(struct session *s, const struct session_options *o)
 	int r;
 
 	s->image_size = image->size;
-	r = overlay_new(o->overlays, o->overlay_count, image->size,
-			&s->overlay);
+	r = open_overlay(s, o);
 	if (r < 0)
 		return r;
 	r = pagetable_open(image, read_node, &reader, &s->table);
@@ -372,6 +391,7 @@ void session_leave(struct session *s)
 		(void)unlink(s->journal_path);
 		vault_drop(s->vault, s->id);
 		vault_drop(s->vault, s->listener_name);
+		(void)unlink(s->overlay_path);
 		(void)unlink(s->socket_path);
 		(void)unlink(s->pages_path);
 	}
@@ -401,6 +421,7 @@ void session_unref(struct session *s)
 	free(s->socket_path);
 	free(s->pages_path);
 	free(s->journal_path);
+	free(s->overlay_path);
 	s->magic = 0;
 	free(s);
 }

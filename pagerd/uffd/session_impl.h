@@ -41,7 +41,8 @@ struct session {
 	atomic_uint refs;
 
 	/* Immutable after session_new(). */
-	char *id, *snapshot_name, *socket_path, *pages_path, *journal_path;
+	char *id, *snapshot_name, *socket_path, *pages_path, *journal_path,
+		*overlay_path;
 	enum session_policy policy;
 	uid_t uid;
 	gid_t gid;

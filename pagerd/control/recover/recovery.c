@@ -9,6 +9,7 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "pagerd/uffd/recover/journal.h"
+#include "pagerd/uffd/recover/overlayfile.h"
 #include "pagerd/uffd/recover/resume.h"
 #include "pagerd/uffd/recover/vault.h"
 
@@ -31,8 +32,8 @@ static char *path_of(const struct recovery *v, const char *id,
 /* Nothing depends on it any more. */
 static void forget(struct recovery *v, const char *id)
 {
-	static const char *const suffixes[] = {JOURNAL_SUFFIX, ".sock",
-					       ".pages"};
+	static const char *const suffixes[] = {
+		JOURNAL_SUFFIX, OVERLAYFILE_SUFFIX, ".sock", ".pages"};
 	char listener[VAULT_NAME_MAX + 1];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {

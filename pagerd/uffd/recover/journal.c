@@ -63,14 +63,15 @@ static json_t *to_json(const struct journal *j)
 		return NULL;
 	text_to_hex(j->image.bytes, sizeof(j->image.bytes), image);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I,"
-		" s:I, s:i, s:o}",
+		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:I,"
+		" s:I, s:I, s:i, s:o}",
 		"boot", boot, "id", j->id, "snapshot", j->snapshot, "image",
 		image, "policy", session_policy_name(j->policy), "uid",
-		(json_int_t)j->uid, "gid", (json_int_t)j->gid, "served",
-		j->served, "vmm_pid", (json_int_t)j->vmm_pid, "vmm_start",
-		(json_int_t)j->vmm_start, "peer_uid", (json_int_t)j->peer_uid,
-		"uffd", j->uffd_number, "regions", regions_to_json(j));
+		(json_int_t)j->uid, "gid", (json_int_t)j->gid, "overlays",
+		j->overlays, "served", j->served, "vmm_pid",
+		(json_int_t)j->vmm_pid, "vmm_start", (json_int_t)j->vmm_start,
+		"peer_uid", (json_int_t)j->peer_uid, "uffd", j->uffd_number,
+		"regions", regions_to_json(j));
 }
 
 /* Under a name that no reader takes for a journal, then in place at once. */
@@ -189,16 +190,16 @@ static int from_json(json_t *object, struct journal *j)
 	json_int_t uid, gid, pid, start, peer;
 	char now[BOOT_MAX];
 	json_t *regions;
-	int served, r;
+	int overlays, served, r;
 
 	if (json_unpack(object,
-			"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I,"
-			" s:I, s:i, s:o}",
+			"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:I,"
+			" s:I, s:I, s:i, s:o}",
 			"boot", &boot, "id", &id, "snapshot", &snapshot,
 			"image", &image, "policy", &policy, "uid", &uid, "gid",
-			&gid, "served", &served, "vmm_pid", &pid, "vmm_start",
-			&start, "peer_uid", &peer, "uffd", &j->uffd_number,
-			"regions", &regions) < 0 ||
+			&gid, "overlays", &overlays, "served", &served,
+			"vmm_pid", &pid, "vmm_start", &start, "peer_uid", &peer,
+			"uffd", &j->uffd_number, "regions", &regions) < 0 ||
 	    session_id_check(id) < 0 ||
 	    session_policy_parse(policy, &j->policy) < 0 ||
 	    text_from_hex(image, sizeof(j->image.bytes), j->image.bytes) < 0)
@@ -209,6 +210,7 @@ static int from_json(json_t *object, struct journal *j)
 	j->same_boot = strcmp(boot, now) == 0;
 	j->uid = (uid_t)uid;
 	j->gid = (gid_t)gid;
+	j->overlays = overlays;
 	j->served = served;
 	j->vmm_pid = (pid_t)pid;
 	j->vmm_start = (uint64_t)start;

@@ -30,6 +30,7 @@ struct journal {
 	enum session_policy policy;
 	uid_t uid;
 	gid_t gid;
+	bool overlays;	/* ID.overlay belongs to it */
 	bool same_boot; /* read: the machine has not been started since */
 
 	/* Of the VM; where it is not served yet, the session listens. */

@@ -61,6 +61,7 @@ int resume_record(struct session *s)
 		.policy = s->policy,
 		.uid = s->uid,
 		.gid = s->gid,
+		.overlays = s->overlay,
 		.served = s->uffd.fd >= 0,
 		.peer_uid = s->peer_uid,
 		.uffd_number = -1,
