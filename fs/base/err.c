@@ -9,7 +9,7 @@ static _Thread_local struct {
 	char text[ERR_TEXT_MAX];
 } last;
 
-int err_set(int code, const char *fmt, ...)
+void err_note(int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -17,7 +17,6 @@ int err_set(int code, const char *fmt, ...)
 	(void)vsnprintf(last.text, sizeof(last.text), fmt, ap);
 	va_end(ap);
 	last.code = code;
-	return code;
 }
 
 int err_wrap(int code, const char *fmt, ...)

@@ -20,8 +20,17 @@
 
 #define ERR_TEXT_MAX 512
 
-/* Notes the line for `code` (a negative errno) and returns `code`. */
-int err_set(int code, const char *fmt, ...)
+/*
+ * Notes the line for `code` (a negative errno) and returns `code`: a macro,
+ * so that a compiler or an analyzer that looks at one file sees as much.
+ */
+#define err_set(code, ...)                            \
+	({                                            \
+		int err_set_code_ = (code);           \
+		err_note(err_set_code_, __VA_ARGS__); \
+		err_set_code_;                        \
+	})
+void err_note(int code, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* As err_set(), with ": " and the present text of `code` behind it. */

@@ -348,10 +348,10 @@ static void what_is_no_list_of_regions_is_refused(void **state)
 		"[{\"base_host_virt_addr\":-1,\"size\":1,\"offset\":0}]",
 		"[{\"base_host_virt_addr\":1.0,\"size\":1,\"offset\":0}]",
 		"[{\"base_host_virt_addr\":\"1\",\"size\":1,\"offset\":0}]",
-		"[{\"base_host_virt_addr\":18446744073709551615,\"size\":1,"
-		"\"offset\":0}]",
-		"[{\"base_host_virt_addr\":1,\"size\":1,\"size\":2,"
-		"\"offset\":0}]",
+		("[{\"base_host_virt_addr\":18446744073709551615,\"size\":1,"
+		 "\"offset\":0}]"),
+		("[{\"base_host_virt_addr\":1,\"size\":1,\"size\":2,"
+		 "\"offset\":0}]"),
 		"[{\"base_host_virt_addr\":1,\"size\":1,\"offset\":0}}",
 		"[{\"base_host_virt_addr\":1,\"size\":1,\"offset\":0]]",
 		"[{\"base_host_virt_addr\":1,\"size\":1,\"offset\":0},]",

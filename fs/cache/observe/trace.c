@@ -86,14 +86,13 @@ static void *work(void *arg)
 
 	LOCK_GUARD(&t->lock);
 	while (!t->stopping || t->count) {
-		if (t->count >= BATCH / 2 || (t->stopping && t->count)) {
-			write_batch(t);
-		} else if (!condition_wait_until(&t->changed, &t->lock,
+		bool due = t->stopping || t->count >= BATCH / 2 ||
+			   !condition_wait_until(&t->changed, &t->lock,
 						 now_ns(CLOCK_MONOTONIC) +
-							 PAUSE_NS) &&
-			   t->count) {
+							 PAUSE_NS);
+
+		if (due && t->count)
 			write_batch(t);
-		}
 	}
 	return NULL;
 }

@@ -88,7 +88,7 @@ int overlay_new(const struct overlay_piece *pieces, size_t count,
 		return -ENOMEM;
 	o->count = count;
 	o->pieces = calloc(count, sizeof(*o->pieces));
-	o->bytes = malloc(bytes);
+	o->bytes = malloc(bytes ?: 1);
 	if (!o->pieces || !o->bytes)
 		return err_set(-ENOMEM, "no memory for overlays");
 	for (size_t i = 0; i < count; at += pieces[i++].size) {

@@ -287,7 +287,8 @@ int trace_read(const char *path, struct trace *ret_trace)
 		return err_wrap(r, "%s", path);
 	header = (const void *)bytes;
 	if (length < sizeof(*header) ||
-	    memcmp(header->magic, PAGER_TRACE_MAGIC, sizeof(header->magic)) ||
+	    memcmp(header->magic, PAGER_TRACE_MAGIC, sizeof(header->magic)) !=
+		    0 ||
 	    header->version != PAGER_TRACE_VERSION ||
 	    header->record_size != sizeof(struct pager_trace_record))
 		return err_set(-EBADMSG, "%s: not a fault trace", path);
