@@ -25,6 +25,8 @@ struct daemon {
 	struct vault *vault;
 	struct store *store;
 	struct cache *cache;
+	struct pins *pins;
+	struct jobs *jobs;
 	struct registry *registry;
 	struct recovery_result recovered;
 	uint64_t started_ns; /* CLOCK_MONOTONIC */

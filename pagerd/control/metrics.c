@@ -59,12 +59,14 @@ GETTER(cache_bytes, s->cache.bytes)
 GETTER(cache_limit, s->cache.limit)
 GETTER(cache_blocks, s->cache.blocks)
 GETTER(cache_pinned, s->cache.pinned)
-GETTER(cache_hits, s->cache.by_class[i].hits)
-GETTER(cache_misses, s->cache.by_class[i].misses)
-GETTER(cache_waits, s->cache.by_class[i].waits)
-GETTER(cache_inserts, s->cache.inserts)
-GETTER(cache_evictions, s->cache.evictions)
-GETTER(cache_ghosts, s->cache.ghost_hits)
+GETTER(cache_held, s->cache.held)
+GETTER(cache_metadata, s->cache.metadata)
+GETTER(cache_charged, s->cache.charged)
+GETTER(cache_drops, s->cache.drops)
+GETTER(cache_slot_waits, s->cache.slot_waits)
+#define X(member, help) GETTER(cache_##member, s->cache.by_class[i].member)
+CACHE_CLASS_COUNTERS(X)
+#undef X
 GETTER(cache_failures, s->cache.failures)
 
 static double get_quantile(const struct stats *s, int i)
@@ -136,20 +138,21 @@ const struct metric metric_rows[] = {
 	    get_cache_blocks),
 	ONE("pagerd_cache_pinned_blocks", "gauge", NULL,
 	    "blocks that a copy reads now", get_cache_pinned),
-	EACH("pagerd_cache_hits_total", "counter", "lookups that hit", class,
-	     CACHE_CLASS_COUNT, get_cache_hits),
-	EACH("pagerd_cache_misses_total", "counter", "lookups that read", class,
-	     CACHE_CLASS_COUNT, get_cache_misses),
-	EACH("pagerd_cache_waits_total", "counter",
-	     "lookups that waited for the read of another", class,
-	     CACHE_CLASS_COUNT, get_cache_waits),
-	ONE("pagerd_cache_inserts_total", "counter", NULL, "blocks put in",
-	    get_cache_inserts),
-	ONE("pagerd_cache_evictions_total", "counter", NULL,
-	    "blocks thrown out", get_cache_evictions),
-	ONE("pagerd_cache_ghost_hits_total", "counter", NULL,
-	    "blocks read again soon after they were thrown out",
-	    get_cache_ghosts),
+	ONE("pagerd_cache_held_blocks", "gauge", NULL,
+	    "blocks that pinned snapshots hold", get_cache_held),
+	ONE("pagerd_cache_metadata_bytes", "gauge", "bytes",
+	    "its bookkeeping, counted in its bytes", get_cache_metadata),
+	ONE("pagerd_cache_charged_bytes", "gauge", "bytes",
+	    "read buffers and lists, likewise", get_cache_charged),
+#define X(member, help)                                                \
+	EACH("pagerd_cache_" #member "_total", "counter", help, class, \
+	     CACHE_CLASS_COUNT, get_cache_##member),
+	CACHE_CLASS_COUNTERS(X)
+#undef X
+		ONE("pagerd_cache_drops_total", "counter", NULL,
+		    "blocks evicted by command", get_cache_drops),
+	ONE("pagerd_cache_slot_waits_total", "counter", NULL,
+	    "lookups that found every slot taken", get_cache_slot_waits),
 	ONE("pagerd_cache_failures_total", "counter", NULL, "reads that failed",
 	    get_cache_failures),
 };

@@ -85,40 +85,67 @@ json_t *stats_to_json(const struct stats *s)
 		stats_cache(&s->cache));
 }
 
+static json_t *class_counters(const struct cache_class_stats *c)
+{
+	json_t *object = json_object();
+
+#define X(member, help) \
+	(void)json_object_set_new(object, #member, integer(c->member));
+	CACHE_CLASS_COUNTERS(X)
+#undef X
+	return object;
+}
+
 static json_t *classes(const struct cache_stats *c)
 {
 	json_t *object = json_object();
 
-	for (int i = 0; i < CACHE_CLASS_COUNT; i++) {
-		const struct cache_class_stats *k = &c->by_class[i];
-
-		(void)json_object_set_new(
-			object, cache_class_name((enum cache_class)i),
-			json_pack("{s:I, s:I, s:I}", "hits",
-				  (json_int_t)k->hits, "misses",
-				  (json_int_t)k->misses, "waits",
-				  (json_int_t)k->waits));
-	}
+	for (int i = 0; i < CACHE_CLASS_COUNT; i++)
+		(void)json_object_set_new(object,
+					  cache_class_name((enum cache_class)i),
+					  class_counters(&c->by_class[i]));
 	return object;
 }
 
-json_t *stats_cache(const struct cache_stats *c)
+static json_t *last_eviction(const struct cache_stats *c)
+{
+	if (!c->evicted)
+		return json_null();
+	return json_pack("{s:I, s:I}", "seconds_ago",
+			 (json_int_t)c->evicted_ago, "unused_seconds",
+			 (json_int_t)c->evicted_after);
+}
+
+static json_t *cache_gauges(const struct cache_stats *c)
 {
 	uint64_t asked = c->hits + c->misses;
 
 	return json_pack(
 		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-		" s:f, s:o}",
+		" s:I, s:f, s:I, s:I, s:o, s:o}",
 		"bytes", (json_int_t)c->bytes, "limit", (json_int_t)c->limit,
-		"blocks", (json_int_t)c->blocks, "capacity",
-		(json_int_t)c->capacity, "pinned", (json_int_t)c->pinned,
-		"hits", (json_int_t)c->hits, "misses", (json_int_t)c->misses,
-		"waits", (json_int_t)c->waits, "inserts",
-		(json_int_t)c->inserts, "evictions", (json_int_t)c->evictions,
-		"ghost_hits", (json_int_t)c->ghost_hits, "failures",
-		(json_int_t)c->failures, "hit_ratio",
-		asked ? (double)c->hits / (double)asked : 0.0, "classes",
-		classes(c));
+		"metadata_bytes", (json_int_t)c->metadata, "charged_bytes",
+		(json_int_t)c->charged, "blocks", (json_int_t)c->blocks,
+		"capacity", (json_int_t)c->capacity, "pinned",
+		(json_int_t)c->pinned, "held", (json_int_t)c->held, "holdable",
+		(json_int_t)c->holdable, "stragglers",
+		(json_int_t)c->stragglers, "slot_waits",
+		(json_int_t)c->slot_waits, "drops", (json_int_t)c->drops,
+		"failures", (json_int_t)c->failures, "hit_ratio",
+		asked ? (double)c->hits / (double)asked : 0.0, "read_p50_us",
+		us(c->read_p50), "read_p99_us", us(c->read_p99),
+		"last_eviction", last_eviction(c), "classes", classes(c));
+}
+
+json_t *stats_cache(const struct cache_stats *c)
+{
+	json_t *object = cache_gauges(c);
+
+#define X(member, help) \
+	(void)json_object_set_new(object, #member, integer(c->member));
+	CACHE_CLASS_COUNTERS(X)
+#undef X
+	return object;
 }
 
 /* null says "no VMM", or one that cannot be seen from here. */

@@ -1,119 +1,21 @@
 #include "fs/mount/view/blocks.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/cache/fetch.h"
 #include "fs/store/pack/pack.h"
+#include "fs/store/pack/packfind.h"
 #include "fs/store/store.h"
 
 #define CHUNK 128u
-
-static void close_dir(DIR *d)
-{
-	if (d)
-		(void)closedir(d);
-}
-
-DEFINE_CLEANUP(dir, DIR *, close_dir)
-
-struct numbers {
-	uint64_t *list;
-	size_t count, room;
-};
-
-static int numbers_add(struct numbers *n, uint64_t number)
-{
-	if (n->count == n->room) {
-		size_t room = n->room ? 2 * n->room : 64;
-		void *grown = reallocarray(n->list, room, sizeof(*n->list));
-
-		if (!grown)
-			return -ENOMEM;
-		n->list = grown;
-		n->room = room;
-	}
-	n->list[n->count++] = number;
-	return 0;
-}
-
-static int number_order(const void *a, const void *b)
-{
-	uint64_t p = *(const uint64_t *)a, q = *(const uint64_t *)b;
-
-	return p < q ? -1 : p > q;
-}
-
-/* The numbers of all packs, ascending; the caller frees the list. */
-static int list_packs(const struct view *v, struct numbers *ret_numbers)
-{
-	_cleanup_close_ int fd = openat(store_folder_fd(v->store, STORE_PACKS),
-					".",
-					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d cleanup(cleanup_dir) = fd < 0 ? NULL : fdopendir(fd);
-	struct numbers n = {0};
-	const struct dirent *e;
-	uint64_t number;
-	int r = 0;
-
-	if (!d)
-		return -errno;
-	(void)steal_fd(fd);
-	while (r == 0 && (errno = 0, e = readdir(d)))
-		if (pack_number_of(e->d_name, &number) == 0)
-			r = numbers_add(&n, number);
-	if (r == 0 && errno)
-		r = -errno;
-	if (r < 0) {
-		free(n.list);
-		return r;
-	}
-	if (n.count)
-		qsort(n.list, n.count, sizeof(*n.list), number_order);
-	*ret_numbers = n;
-	return 0;
-}
 
 static int digest_order(const struct pager_digest *a,
 			const struct pager_digest *b)
 {
 	return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
-}
-
-/*
- * The first entry of a pack's digest table that is not below `digest`. The
- * table is not verified: the range shrinks whatever it holds.
- */
-static int lower_bound(struct pack *p, const struct pager_digest *digest,
-		       uint64_t *ret_at)
-{
-	struct pager_digest_entry e[CHUNK];
-	uint64_t from = 0, to = pack_digests(p);
-
-	while (from < to) {
-		uint64_t n = to - from < CHUNK ? to - from : CHUNK;
-		uint64_t at = from + (to - from - n) / 2;
-		int r = pack_read_digests(p, at, n, e);
-
-		if (r < 0)
-			return r;
-		if (digest_order(digest, &e[n - 1].digest) > 0) {
-			from = at + n;
-		} else if (digest_order(digest, &e[0].digest) <= 0) {
-			to = at;
-		} else {
-			while (digest_order(digest, &e[n - 1].digest) <= 0)
-				n--;
-			from = to = at + n;
-		}
-	}
-	*ret_at = from;
-	return 0;
 }
 
 /* Whether the block's bytes are there and have the digest. */
@@ -136,7 +38,7 @@ static int find_in_pack(const struct view *v, struct pack *p,
 {
 	struct pager_digest_entry e;
 	uint64_t at;
-	int r = lower_bound(p, digest, &at), found = -ENOENT;
+	int r = packfind_bound(p, digest, &at), found = -ENOENT;
 
 	for (; r == 0 && at < pack_digests(p); at++) {
 		r = pack_read_digests(p, at, 1, &e);
@@ -163,15 +65,16 @@ static int open_pack(const struct view *v, uint64_t number,
 int blocks_find(const struct view *v, const struct pager_digest *digest,
 		uint64_t *ret_block)
 {
-	struct numbers packs;
-	int r = list_packs(v, &packs), result = -ENOENT;
+	uint64_t *packs;
+	size_t count;
+	int r = packfind_packs(v->store, &packs, &count), result = -ENOENT;
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < packs.count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct pack *p cleanup(cleanup_pack) = NULL;
 
-		r = open_pack(v, packs.list[i], &p);
+		r = open_pack(v, packs[i], &p);
 		if (r == 0)
 			r = find_in_pack(v, p, digest, ret_block);
 		if (r == 0) {
@@ -181,7 +84,7 @@ int blocks_find(const struct view *v, const struct pager_digest *digest,
 		if (r != -ENOENT)
 			result = r;
 	}
-	free(packs.list);
+	free(packs);
 	return result;
 }
 
@@ -213,7 +116,7 @@ static int list_pack(struct pack *p, uint8_t first, struct found *f)
 	const struct pager_digest least = {.bytes = {first}};
 	struct pager_digest_entry e[CHUNK];
 	uint64_t at;
-	int r = lower_bound(p, &least, &at);
+	int r = packfind_bound(p, &least, &at);
 
 	while (r == 0 && at < pack_digests(p)) {
 		uint64_t left = pack_digests(p) - at, n;
@@ -254,19 +157,20 @@ int blocks_list(const struct view *v, uint8_t first,
 		struct pager_digest **ret_digests, size_t *ret_count)
 {
 	struct found f = {0};
-	struct numbers packs;
-	int r = list_packs(v, &packs);
+	uint64_t *packs;
+	size_t count;
+	int r = packfind_packs(v->store, &packs, &count);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < packs.count; i++) {
+	for (size_t i = 0; r == 0 && i < count; i++) {
 		struct pack *p cleanup(cleanup_pack) = NULL;
 
-		if (open_pack(v, packs.list[i], &p) == 0 &&
+		if (open_pack(v, packs[i], &p) == 0 &&
 		    list_pack(p, first, &f) == -ENOMEM)
 			r = -ENOMEM;
 	}
-	free(packs.list);
+	free(packs);
 	if (r < 0) {
 		free(f.list);
 		return r;

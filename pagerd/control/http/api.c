@@ -28,14 +28,6 @@ int api_stats(const struct request *rq, struct reply *rp)
 	return r < 0 ? r : reply_json(rp, 200, stats_to_json(&s));
 }
 
-int api_cache(const struct request *rq, struct reply *rp)
-{
-	struct cache_stats c;
-
-	cache_stats(rq->daemon->cache, &c);
-	return reply_json(rp, 200, stats_cache(&c));
-}
-
 int api_metrics(const struct request *rq, struct reply *rp)
 {
 	struct stats s;

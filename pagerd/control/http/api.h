@@ -10,7 +10,6 @@ route_handler api_sessions;
 route_handler api_session_create;
 route_handler api_session_show;
 route_handler api_session_delete;
-route_handler api_cache;
 route_handler api_drain;
 route_handler api_undrain;
 route_handler api_metrics;

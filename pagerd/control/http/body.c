@@ -41,13 +41,44 @@ static int read_id32(const struct body_field *f, const json_t *value, void *to)
 	return 0;
 }
 
+static int read_number(const struct body_field *f, const json_t *value,
+		       void *to)
+{
+	json_int_t number = json_integer_value(value);
+	uint64_t n = (uint64_t)number;
+
+	if (!json_is_integer(value) || number < 0)
+		return err_set(-EINVAL, "'%s' must be a number of at least 0",
+			       f->name);
+	memcpy(to, &n, sizeof(n));
+	return 0;
+}
+
+static int read_flag(const struct body_field *f, const json_t *value, void *to)
+{
+	bool flag = json_is_true(value);
+
+	if (!json_is_boolean(value))
+		return err_set(-EINVAL, "'%s' must be true or false", f->name);
+	memcpy(to, &flag, sizeof(flag));
+	return 0;
+}
+
 static int read_field(const struct body_field *f, const json_t *value,
 		      void *values)
 {
 	void *to = (char *)values + f->offset;
 
-	return f->type == BODY_STRING ? read_string(f, value, to)
-				      : read_id32(f, value, to);
+	switch (f->type) {
+	case BODY_STRING:
+		return read_string(f, value, to);
+	case BODY_ID32:
+		return read_id32(f, value, to);
+	case BODY_NUMBER:
+		return read_number(f, value, to);
+	default:
+		return read_flag(f, value, to);
+	}
 }
 
 static int read_fields(json_t *object, const struct body_field *fields,

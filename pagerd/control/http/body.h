@@ -13,7 +13,10 @@
 
 enum body_type {
 	BODY_STRING, /* const char *, NULL where absent; lives as the object */
-	BODY_ID32,   /* uid_t or gid_t: 0 to 2^32 - 2; untouched where absent */
+	/* Untouched where absent: */
+	BODY_ID32,   /* uid_t or gid_t: 0 to 2^32 - 2 */
+	BODY_NUMBER, /* uint64_t: 0 to 2^63 - 1 */
+	BODY_FLAG,   /* bool */
 };
 
 struct body_field {

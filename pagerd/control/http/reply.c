@@ -19,6 +19,8 @@ static const struct {
 	{-ENOENT, 404, "not_found"},
 	{-ENOTUNIQ, 409, "exists"},
 	{-EBUSY, 409, "in_use"},
+	{-ENOSPC, 409, "does_not_fit"},
+	{-ERANGE, 400, "bad_request"},
 	{-ESHUTDOWN, 503, "draining"},
 	{-EUSERS, 503, "too_many_sessions"},
 	{-ENOMEM, 503, "no_memory"},

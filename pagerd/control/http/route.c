@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pagerd/control/cache/cacheapi.h"
 #include "pagerd/control/http/api.h"
 #include "pagerd/control/http/predecessor.h"
 
@@ -17,7 +18,19 @@ const struct route routes[] = {
 	{"POST", "/v1/sessions", api_session_create, "Make a session"},
 	{"GET", "/v1/sessions/{id}", api_session_show, "One session"},
 	{"DELETE", "/v1/sessions/{id}", api_session_delete, "End a session"},
-	{"GET", "/v1/cache", api_cache, "The block cache"},
+	{"GET", "/v1/cache", cacheapi_show, "The block cache"},
+	{"GET", "/v1/cache/curve", cacheapi_curve,
+	 "Hit ratios predicted for other sizes of the cache"},
+	{"GET", "/v1/cache/snapshots", cacheapi_snapshots,
+	 "The snapshots that use most of the cache"},
+	{"POST", "/v1/cache/evict", cacheapi_evict, "Evict blocks"},
+	{"POST", "/v1/cache/resize", cacheapi_resize,
+	 "Change the cache's limit"},
+	{"POST", "/v1/cache/pin", cacheapi_pin,
+	 "Read a snapshot into the cache and keep it there"},
+	{"POST", "/v1/cache/unpin", cacheapi_unpin, "Let a pinned snapshot go"},
+	{"POST", "/v1/cache/warm", cacheapi_warm,
+	 "Read a snapshot into the cache"},
 	{"POST", "/v1/drain", api_drain, "Refuse new sessions"},
 	{"POST", "/v1/undrain", api_undrain, "Take new sessions again"},
 	{"GET", "/metrics", api_metrics, "Every counter, for Prometheus"},
