@@ -143,9 +143,10 @@ static void get_memory(const char *runtime, const char *snapshot)
 {
 	struct pager_session_options session = PAGER_SESSION_OPTIONS_INIT;
 	struct pager_map_options options = PAGER_MAP_OPTIONS_INIT;
-	struct pager_session *s;
-	struct pager_map *m;
-	struct pager *p;
+	/* Held until the process ends, as a VMM's are. */
+	static struct pager_session *s;
+	static struct pager_map *m;
+	static struct pager *p;
 
 	session.snapshot = snapshot;
 	options.size = pages * PAGE;
