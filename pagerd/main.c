@@ -57,6 +57,7 @@ static int run(const struct options *o)
 		.workers = o->workers,
 		.max_sessions = o->max_sessions,
 		.stuck_after_ns = o->stuck_after_ns,
+		.exit_when_drained = o->exit_when_drained,
 	};
 	struct daemon *daemon;
 	int r;

@@ -57,6 +57,11 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "error, warn, info or debug",
 		 "The least urgent lines that are logged: error, warn, info "
 		 "or debug."},
+	[OPTION_EXIT_WHEN_DRAINED] =
+		{"exit-when-drained", NULL, NULL, NULL, NULL,
+		 "end when drained and without a session",
+		 "Ends the daemon once it drains (pagerctl drain) and its last "
+		 "session is gone: for versions that run side by side."},
 	[OPTION_CONFIG] =
 		{"config", "FILE", NULL, NULL, "none",
 		 "read further options from FILE",
@@ -319,6 +324,7 @@ static int convert(struct values *v, struct options *o)
 	    (r = parse_level(&v->of[OPTION_LOG_LEVEL], &o->log_level)) < 0)
 		return r;
 	o->stuck_after_ns = seconds * 1000000000;
+	o->exit_when_drained = v->of[OPTION_EXIT_WHEN_DRAINED].text;
 	o->config = steal_ptr(v->of[OPTION_CONFIG].text);
 	return 0;
 }

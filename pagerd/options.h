@@ -22,6 +22,7 @@ enum option_id {
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
 	OPTION_LOG_LEVEL,
+	OPTION_EXIT_WHEN_DRAINED,
 	OPTION_CONFIG,
 	OPTION_HELP,
 	OPTION_VERSION,
@@ -59,6 +60,7 @@ struct options {
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
 	enum log_level log_level;
+	bool exit_when_drained;
 	bool help, version; /* asked for: nothing else was looked at */
 };
 

@@ -18,6 +18,7 @@ struct daemon_options {
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
+	bool exit_when_drained;
 };
 
 struct daemon {
@@ -25,10 +26,9 @@ struct daemon {
 	struct vault *vault;
 	struct store *store;
 	struct cache *cache;
-	struct pins *pins;
-	struct jobs *jobs;
 	struct registry *registry;
 	struct recovery_result recovered;
+	bool exit_when_drained;
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 	uint64_t stuck_after_ns;
 };

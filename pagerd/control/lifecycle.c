@@ -29,6 +29,8 @@ struct lifecycle {
 	enum phase phase;
 	size_t reported;      /* sessions, as told last */
 	uint64_t reported_ns; /* when */
+	int watchdog_ms;      /* between two feedings; 0: none wanted */
+	uint64_t feed_at;
 };
 
 static void fill_set(sigset_t *set)
@@ -104,8 +106,14 @@ static bool is_over(struct lifecycle *l)
 	size_t count;
 
 	if (l->phase == PHASE_RUNNING) {
-		report_running(l, registry_count(r));
-		return false;
+		count = registry_count(r);
+		report_running(l, count);
+		if (count > 0 || !l->daemon->exit_when_drained ||
+		    !registry_draining(r))
+			return false;
+		/* Now an undrain comes too late for another session. */
+		registry_stop(r);
+		l->phase = PHASE_ENDING;
 	}
 	if (l->phase == PHASE_ENDING && registry_leave(r) == 0)
 		return true;
@@ -142,6 +150,24 @@ static void read_signals(struct lifecycle *l, int fd)
 		take_signal(l, &si);
 }
 
+/*
+ * Twice in the time that systemd gives us, and only while the workers get on:
+ * one that hangs leaves its VMs hanging, and the next daemon need not.
+ */
+static void feed_watchdog(struct lifecycle *l)
+{
+	uint64_t now = daemon_now();
+
+	if (l->watchdog_ms == 0 || now < l->feed_at)
+		return;
+	l->feed_at = now + (uint64_t)l->watchdog_ms * 1000000;
+	if (registry_progresses(l->daemon->registry))
+		(void)sd_notify(0, "WATCHDOG=1");
+	else
+		log_error("a worker has made no progress for %d ms",
+			  l->watchdog_ms);
+}
+
 static int wait_for_end(struct lifecycle *l, int signal_fd)
 {
 	static const int timeouts[] = {
@@ -158,6 +184,11 @@ static int wait_for_end(struct lifecycle *l, int signal_fd)
 	while (!is_over(l)) {
 		int timeout = timeouts[l->phase];
 
+		if (l->watchdog_ms > 0 &&
+		    (timeout < 0 || timeout > l->watchdog_ms))
+			timeout = l->watchdog_ms;
+		feed_watchdog(l);
+
 		if (poll(fds, 2, timeout) < 0 && errno != EINTR)
 			return err_set(-errno, "poll: %s",
 				       strerrordesc_np(errno));
@@ -171,9 +202,12 @@ int lifecycle_run(struct daemon *d)
 {
 	_cleanup_close_ int signal_fd = -1;
 	struct lifecycle l = {.daemon = d};
+	uint64_t watchdog_us = 0;
 	sigset_t set;
 	int r;
 
+	if (sd_watchdog_enabled(0, &watchdog_us) > 0)
+		l.watchdog_ms = (int)(watchdog_us / 2000) ?: 1;
 	fill_set(&set);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signal_fd < 0)

@@ -9,6 +9,7 @@
  * the daemon that comes after us, as soon as that is possible for each: where
  * ours is the last copy of a userfaultfd, its VM is waited for, because its
  * memory would read as zero if we left it alone.
+ * Where the daemon is to exit when drained, it does so from running too.
  * forced: each session is closed by its policy. One whose VM cannot be ended
  * is waited for all the same.
  */

@@ -441,8 +441,10 @@ size_t registry_count(struct registry *r)
 
 void registry_drain(struct registry *r)
 {
-	LOCK_GUARD(&r->lock);
+	lock_take(&r->lock);
 	r->draining = true;
+	lock_drop(&r->lock);
+	tell_change(r);
 }
 
 bool registry_draining(struct registry *r)
@@ -478,6 +480,11 @@ int registry_leave(struct registry *r)
 		err = pool_leave(r->pool, sessions[i]);
 	registry_list_free(sessions, count);
 	return err;
+}
+
+bool registry_progresses(struct registry *r)
+{
+	return pool_progresses(r->pool);
 }
 
 void registry_stop(struct registry *r)

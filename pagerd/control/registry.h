@@ -88,10 +88,13 @@ int registry_undrain(struct registry *r);
  */
 int registry_leave(struct registry *r);
 
+/* Whether every worker has made progress since the last call, or is idle. */
+bool registry_progresses(struct registry *r);
+
 /* Drains for good: the daemon is ending. */
 void registry_stop(struct registry *r);
 
-/* An eventfd that becomes readable when a session has come or gone. */
+/* An eventfd, readable when a session has come or gone, or a drain begun. */
 int registry_fd(const struct registry *r);
 
 /* Sums over all sessions that ever were; they never go back. */

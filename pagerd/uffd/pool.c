@@ -23,6 +23,7 @@ struct pool {
 	struct complete_auto completing;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int count;
+	uint64_t turns_seen[WORKERS_MAX]; /* of pool_progresses() */
 
 	struct lock lock;
 	struct pool_stats stats; /* protected by lock */
@@ -257,6 +258,20 @@ int pool_completion(struct pool *p, struct session *s)
 {
 	(void)p;
 	return call_worker(s, look_at_completion);
+}
+
+bool pool_progresses(struct pool *p)
+{
+	bool all = true;
+
+	for (unsigned int i = 0; i < p->count; i++) {
+		uint64_t turns = atomic_load(&p->workers[i]->turns);
+
+		/* An odd number: it waits. */
+		all &= turns % 2 || turns != p->turns_seen[i];
+		p->turns_seen[i] = turns;
+	}
+	return all;
 }
 
 void pool_stats(struct pool *p, struct pool_stats *ret_stats)

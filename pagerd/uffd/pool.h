@@ -85,6 +85,12 @@ int pool_complete(struct pool *p, struct session *s);
  */
 int pool_completion(struct pool *p, struct session *s);
 
+/*
+ * Whether every worker has ended a turn since the last call, or waits for
+ * something to do. For one caller at a time.
+ */
+bool pool_progresses(struct pool *p);
+
 struct pool_stats {
 	unsigned int workers;
 	uint64_t sessions; /* added and not ended */

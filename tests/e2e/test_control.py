@@ -286,3 +286,28 @@ def test_metrics_are_well_formed(start, attach):
         kind = dict(families).get(name) or dict(families)[base]
         assert kind in ("counter", "gauge", "summary")
         assert name.endswith("_total") == (kind == "counter")
+
+
+def test_drained_versions_end_by_themselves(start, attach):
+    daemon = start("--exit-when-drained")
+    _, vmm = attach(daemon)
+    daemon.wait_log("a VM is served")
+    assert daemon.request("POST", "/v1/drain")[0] == 200
+    assert daemon.request("POST", "/v1/undrain")[0] == 200
+    assert daemon.request("POST", "/v1/drain")[0] == 200
+    assert vmm.ask("page", 1)
+    assert daemon.process.poll() is None
+    vmm.kill()
+    assert daemon.wait() == 0
+
+
+def test_the_watchdog_is_fed(place, start):
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.settimeout(DEADLINE)
+    notify.bind(str(place / "notify"))
+    start(env={"NOTIFY_SOCKET": str(place / "notify"),
+               "WATCHDOG_USEC": "100000"})
+    for _ in range(3):
+        while notify.recv(4096) != b"WATCHDOG=1":
+            pass
+    notify.close()

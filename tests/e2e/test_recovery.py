@@ -35,6 +35,7 @@ def test_kill_costs_a_vm_a_pause_only(store, start, attach):
 def test_restart_is_the_same_path(store, start, attach):
     daemon = start()
     attached = [attach(daemon, id=f"vm{n}") for n in range(3)]
+    daemon.wait_log("a VM is served", 3)
     for n in range(4):
         assert daemon.stop() == 0
         for i, (_, vmm) in enumerate(attached):
@@ -87,6 +88,7 @@ def test_vmms_that_die_meanwhile_are_no_sessions_any_more(start, attach):
     first = start()
     vmms = [attach(first, id=f"vm{n}") for n in range(3)]
     survivor = attach(first, id="survivor")[1]
+    first.wait_log("a VM is served", 4)
     first.stop(signal.SIGKILL)
     for _, vmm in vmms:
         vmm.kill()

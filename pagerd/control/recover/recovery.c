@@ -132,12 +132,31 @@ static void recover(struct recovery *v, const char *id)
 	journal_release(&j);
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+	size_t len = strlen(name), end_len = strlen(end);
+
+	return len > end_len && strcmp(name + len - end_len, end) == 0;
+}
+
 static int is_journal(const struct dirent *entry)
 {
-	size_t len = strlen(entry->d_name), end = sizeof(JOURNAL_SUFFIX) - 1;
+	return ends_with(entry->d_name, JOURNAL_SUFFIX) ||
+	       ends_with(entry->d_name, JOURNAL_SUFFIX_NEW);
+}
 
-	return len > end &&
-	       strcmp(entry->d_name + len - end, JOURNAL_SUFFIX) == 0;
+/* One that a death kept from getting its name has said nothing. */
+static void visit(struct recovery *v, char *name)
+{
+	if (ends_with(name, JOURNAL_SUFFIX_NEW)) {
+		_cleanup_free_ char *path = path_of(v, name, "");
+
+		if (path)
+			(void)unlink(path);
+		return;
+	}
+	name[strlen(name) - (sizeof(JOURNAL_SUFFIX) - 1)] = '\0';
+	recover(v, name);
 }
 
 int recovery_run(struct registry *r, struct vault *vault, const char *folder,
@@ -154,10 +173,7 @@ int recovery_run(struct registry *r, struct vault *vault, const char *folder,
 	if (n < 0)
 		return err_set(-errno, "cannot list %s: %m", folder);
 	for (int i = 0; i < n; i++) {
-		char *name = entries[i]->d_name;
-
-		name[strlen(name) - (sizeof(JOURNAL_SUFFIX) - 1)] = '\0';
-		recover(&v, name);
+		visit(&v, entries[i]->d_name);
 		free(entries[i]);
 	}
 	free(entries);

@@ -20,9 +20,10 @@
 #include "pagerd/uffd/memory/regions.h"
 #include "pagerd/uffd/session.h"
 
-#define JOURNAL_VERSION 1u
-#define JOURNAL_SUFFIX	".journal"
-#define JOURNAL_MAX	(1u << 20) /* bytes of a file */
+#define JOURNAL_VERSION	   1u
+#define JOURNAL_SUFFIX	   ".journal"
+#define JOURNAL_SUFFIX_NEW ".journal.new" /* while it is written */
+#define JOURNAL_MAX	   (1u << 20)	  /* bytes of a file */
 
 struct journal {
 	char *id, *snapshot;

@@ -226,8 +226,11 @@ static bool is_due(uint64_t when)
 static void turn(struct worker *w)
 {
 	struct epoll_event events[EVENTS_A_TURN];
-	int n = wait_for_events(w, events);
+	int n;
 
+	atomic_fetch_add(&w->turns, 1);
+	n = wait_for_events(w, events);
+	atomic_fetch_add(&w->turns, 1);
 	if (n < 0 && errno != EINTR) {
 		log_error("worker %u cannot wait: %m", w->index);
 		abort();

@@ -43,7 +43,8 @@ struct worker {
 	struct timer complete_timer;
 	bool stopping;
 
-	_Atomic uint64_t load; /* sessions; pool.c chooses by it */
+	_Atomic uint64_t turns; /* odd while it waits, even while it works */
+	_Atomic uint64_t load;	/* sessions; pool.c chooses by it */
 
 	struct lock lock;
 	struct list_node calls; /* protected by lock */
