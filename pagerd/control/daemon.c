@@ -7,6 +7,9 @@
 
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/cache/admin/jobs.h"
+#include "fs/cache/admin/resize.h"
+#include "fs/cache/fetch.h"
 #include "pagerd/uffd/recover/vault.h"
 
 uint64_t daemon_now(void)
@@ -17,14 +20,31 @@ uint64_t daemon_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static int make_cache(struct daemon *d, uint64_t bytes)
+/* The workers' read buffers count within the bound. */
+static int make_cache(struct daemon *d, const struct daemon_options *options)
 {
-	const struct cache_options o = {.limit = bytes};
+	const struct cache_options o = {.limit = options->cache_bytes};
+	struct cache_stats stats;
 	int r = cache_new(&o, &d->cache);
 
-	return r < 0 ? err_wrap(r, "a cache of %llu bytes",
-				(unsigned long long)bytes)
-		     : 0;
+	if (r == 0)
+		r = resize_charge(d->cache, options->workers * fetcher_bytes());
+	if (r < 0)
+		return err_wrap(r, "a cache of %llu bytes",
+				(unsigned long long)options->cache_bytes);
+	cache_stats(d->cache, &stats);
+	if (stats.limit > options->cache_bytes)
+		log_warn("the cache takes %zu bytes, the least with %u workers",
+			 stats.limit, options->workers);
+	return 0;
+}
+
+/* The last of all: it starts a thread. */
+static int make_commands(struct daemon *d)
+{
+	int r = pins_new(d->cache, &d->pins);
+
+	return r < 0 ? r : jobs_new(d->cache, d->pins, &d->jobs);
 }
 
 /* The lock of the runtime directory first: it keeps a second daemon out. */
@@ -38,7 +58,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 	if (r == 0)
 		r = store_open(o->store, STORE_READ, &d->store);
 	if (r == 0)
-		r = make_cache(d, o->cache_bytes);
+		r = make_cache(d, o);
 	if (r == 0) {
 		const struct registry_options registry = {
 			.store = d->store,
@@ -54,6 +74,8 @@ static int build(const struct daemon_options *o, struct daemon *d)
 	if (r == 0)
 		r = recovery_run(d->registry, d->vault,
 				 rundir_sessions(d->rundir), &d->recovered);
+	if (r == 0)
+		r = make_commands(d);
 	return r;
 }
 
@@ -87,6 +109,8 @@ void daemon_free(struct daemon *d)
 {
 	if (!d)
 		return;
+	jobs_free(d->jobs);
+	pins_free(d->pins);
 	registry_free(d->registry);
 	cache_free(d->cache);
 	store_unref(d->store);

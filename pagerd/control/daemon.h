@@ -26,6 +26,8 @@ struct daemon {
 	struct vault *vault;
 	struct store *store;
 	struct cache *cache;
+	struct pins *pins;
+	struct jobs *jobs;
 	struct registry *registry;
 	struct recovery_result recovered;
 	bool exit_when_drained;
