@@ -297,6 +297,17 @@ int cache_peek(struct cache *c, uint64_t block, struct cache_ref *ret_ref)
 	return 0;
 }
 
+void cache_note_use(struct cache *c, uint64_t block)
+{
+	struct shard *s = shard_of(c, block);
+	uint32_t slot;
+
+	LOCK_GUARD(&s->lock);
+	if (shard_find(s, block, &slot) &&
+	    s->entries[slot].state == ENTRY_READY)
+		policy_use(&s->entries[slot]);
+}
+
 /* From here on cache_cancel() leaves them alone: they are ours to wake. */
 static void take_waiters(struct list_node *from, struct list_node *ret_woken)
 {

@@ -108,6 +108,12 @@ int cache_get(struct cache *c, uint64_t block, enum cache_class class,
 int cache_peek(struct cache *c, uint64_t block, struct cache_ref *ret_ref);
 
 /*
+ * Makes a block that is there count as used once more, by nobody: it is no
+ * look-up. For who fills the cache ahead of its users.
+ */
+void cache_note_use(struct cache *c, uint64_t block);
+
+/*
  * The two ends of a fill. The filler writes 4096 bytes to
  * cache_fill_buffer(), then says done: waiters get their pins, the filler's
  * ref becomes an ordinary one. Or it says failed: waiters get the error, the

@@ -208,6 +208,9 @@ int blockset_of_working_set(struct cache *c, struct snapshot *snap,
 	int r = wsfile_load(snapshot_store(snap), &image->digest, image->pages,
 			    &pages);
 
+	if (r == -ENOENT)
+		return err_set(r, "%s: no working set was recorded",
+			       snapshot_name(snap));
 	if (r < 0)
 		return r;
 	r = walk_pages(&w, image, &pages);

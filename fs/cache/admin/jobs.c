@@ -95,10 +95,9 @@ static int warm_step(struct jobs *j, struct job *job, bool *ret_found)
 		return 1;
 	}
 	r = fetch_read(j->cache, source, block, CACHE_PREFETCH, page, NULL);
-	/* A use more: it goes on to the main queue, which is what was asked. */
+	/* So it goes on to the main queue, which is what was asked for. */
 	if (r == 0)
-		r = fetch_read(j->cache, source, block, CACHE_PREFETCH, page,
-			       NULL);
+		cache_note_use(j->cache, block);
 	return r < 0 ? r : 1;
 }
 

@@ -56,14 +56,18 @@ bool policy_miss(struct policy *p, struct entry *e, enum cache_class class)
 	return true;
 }
 
-void policy_hit(struct entry *e, enum cache_class class)
+void policy_use(struct entry *e)
 {
-	e->hit = true;
-	if (!class_rule(class)->admitted)
-		return;
 	e->admitted = true;
 	if (e->uses < USES_MAX)
 		e->uses++;
+}
+
+void policy_hit(struct entry *e, enum cache_class class)
+{
+	e->hit = true;
+	if (class_rule(class)->admitted)
+		policy_use(e);
 }
 
 static void push(struct policy *p, uint32_t slot)

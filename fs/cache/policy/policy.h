@@ -108,7 +108,8 @@ void policy_resize(struct policy *p, uint32_t slots);
  */
 bool policy_miss(struct policy *p, struct entry *e, enum cache_class class);
 
-/* A hit of `class` on a ready entry. */
+/* A use of a ready entry, as by a hit of an admitted class; one by a class. */
+void policy_use(struct entry *e);
 void policy_hit(struct entry *e, enum cache_class class);
 
 /* The entry became ready, pinned as e->pins says, or leaves its queue. */

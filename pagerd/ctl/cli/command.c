@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "pagerd/ctl/run/cachectl.h"
 #include "pagerd/ctl/run/service.h"
 #include "pagerd/ctl/run/sessions.h"
 #include "pagerd/ctl/run/snapshots.h"
@@ -93,6 +94,61 @@ static const struct command_option create_options[] = {
 	{.name = NULL},
 };
 
+static const struct command_option cache_stats_options[] = {
+	{OPTION_SNAPSHOTS, VALUE_NONE, "snapshots", NULL, false, false,
+	 "tell which snapshots use most of it",
+	 "Tells too which snapshots use most of the cache. This reads the page "
+	 "tables of all snapshots, which takes time in a large store."},
+	{.name = NULL},
+};
+
+static const struct command_option evict_options[] = {
+	{OPTION_ALL, VALUE_NONE, "all", NULL, false, false, "all that can go",
+	 "Evicts all that can go."},
+	{OPTION_SNAPSHOT, VALUE_SNAPSHOT, "snapshot", "NAME", false, false,
+	 "the blocks of snapshot NAME",
+	 "Evicts the blocks of a snapshot, but for those that it shares with a "
+	 "pinned one."},
+	{OPTION_FORCE, VALUE_NONE, "force", NULL, false, false,
+	 "with --snapshot: pinned ones too",
+	 "With --snapshot: evicts those blocks too that pinned snapshots hold. "
+	 "They are no longer held until the snapshot is pinned anew."},
+	{OPTION_BLOCK, VALUE_TEXT, "block", "DIGEST", false, false,
+	 "the block of that digest",
+	 "Evicts the block that has the digest, 32 hex digits."},
+	{OPTION_BYTES, VALUE_SIZE, "bytes", "N", false, false,
+	 "N bytes, the coldest first",
+	 "Evicts so many bytes, of the blocks that would go next. Takes the "
+	 "suffixes K, M, G and T."},
+	{OPTION_IDLE, VALUE_NUMBER, "idle", "SECONDS", false, false,
+	 "what was not used for so long",
+	 "Evicts what was not used for so many seconds."},
+	{.name = NULL},
+};
+
+#define RATE_OPTION                                                        \
+	{                                                                  \
+		OPTION_RATE, VALUE_SIZE, "rate", "BYTES", false, false,    \
+			"read at most so much a second",                   \
+			"Reads at most so many bytes a second. Takes the " \
+			"suffixes K, M, G "                                \
+			"and T. Default: as fast as it goes."              \
+	}
+
+static const struct command_option pin_options[] = {
+	RATE_OPTION,
+	{.name = NULL},
+};
+
+static const struct command_option warm_options[] = {
+	{OPTION_WORKING_SET, VALUE_NONE, "working-set", NULL, false, false,
+	 "only what restores touch first",
+	 "Reads the recorded working set only: the pages that restored VMs "
+	 "touched first."},
+	RATE_OPTION,
+	{.name = NULL},
+};
+
 const struct command commands[] = {
 	{"init", "", VALUE_NONE, 0, 0, no_options, "make an empty store",
 	 "Makes an empty store. Its folder must be empty or not there yet, and "
@@ -141,6 +197,49 @@ const struct command commands[] = {
 	 "Ends a session. It is refused while a live VM depends on the "
 	 "session.",
 	 sessions_close},
+	{"cache stats", "", VALUE_NONE, 0, 0, cache_stats_options,
+	 "show the block cache's figures",
+	 "Shows the block cache: its size, what is in it, and lookups by the "
+	 "class of who asked.",
+	 cachectl_stats},
+	{"cache curve", "", VALUE_NONE, 0, 0, no_options,
+	 "predict hit ratios for other sizes",
+	 "Shows the hit ratio that the cache would have at 1/4, 1/2, 1, 2 and "
+	 "4 times its size, estimated from a sample of the lookups since the "
+	 "daemon's start or the last resize.",
+	 cachectl_curve},
+	{"cache resize", "BYTES", VALUE_SIZE, 1, 1, no_options,
+	 "change the cache's bound",
+	 "Changes the bound of the block cache while VMs run. Takes the "
+	 "suffixes K, M, G and T. What does not fit is evicted, the coldest "
+	 "first, and its memory given back. A size that is too small to work, "
+	 "0 too, means the least that works. Refused where pinned snapshots "
+	 "would not fit.",
+	 cachectl_resize},
+	{"cache evict", "", VALUE_NONE, 0, 0, evict_options,
+	 "evict blocks from the cache",
+	 "Evicts blocks, gives their memory back and prints the bytes freed "
+	 "and what was passed over: blocks that pinned snapshots hold, that a "
+	 "VM is being given just now, or that are being read. Exactly one of "
+	 "--all, --snapshot, --block, --bytes and --idle is needed.",
+	 cachectl_evict},
+	{"cache pin", "NAME", VALUE_SNAPSHOT, 1, 1, pin_options,
+	 "read a snapshot and keep it in the cache",
+	 "Reads all blocks of a snapshot into the cache and keeps them there "
+	 "until it is unpinned or the daemon ends. Refused where they do not "
+	 "fit: a quarter of the cache is kept for the others. A pinned "
+	 "snapshot cannot be removed from the store.",
+	 cachectl_pin},
+	{"cache unpin", "NAME", VALUE_SNAPSHOT, 1, 1, no_options,
+	 "let a pinned snapshot go",
+	 "Lets a pinned snapshot go. Its blocks stay until their room is "
+	 "needed.",
+	 cachectl_unpin},
+	{"cache warm", "NAME", VALUE_SNAPSHOT, 1, 1, warm_options,
+	 "read a snapshot into the cache",
+	 "Reads all blocks of a snapshot into the cache. They count as used "
+	 "once. Interrupted, the daemon goes on with it.",
+	 cachectl_warm},
 	{"health", "", VALUE_NONE, 0, 0, no_options,
 	 "ask the daemon whether it is well",
 	 "Prints the daemon's health; the exit status is 0 when it is well.",

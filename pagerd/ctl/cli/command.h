@@ -20,6 +20,7 @@ enum value_kind {
 	VALUE_FOLDER,
 	VALUE_WORD,	 /* one of the words in `argument`, "a|b|c" */
 	VALUE_NUMBER,	 /* decimal, at least 0 */
+	VALUE_SIZE,	 /* bytes, "512M" */
 	VALUE_PAIR,	 /* KEY=VALUE, both not empty */
 	VALUE_FILE_PAIR, /* KEY=FILE, likewise */
 	VALUE_NAME,	 /* of a new snapshot */
@@ -45,6 +46,15 @@ enum option_id {
 	OPTION_POLICY,
 	OPTION_UID,
 	OPTION_GID,
+	OPTION_ALL,
+	OPTION_SNAPSHOT,
+	OPTION_FORCE,
+	OPTION_BLOCK,
+	OPTION_BYTES,
+	OPTION_IDLE,
+	OPTION_RATE,
+	OPTION_WORKING_SET,
+	OPTION_SNAPSHOTS,
 };
 
 struct command_option {

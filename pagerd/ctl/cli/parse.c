@@ -67,6 +67,10 @@ static const char *check_value(enum value_kind kind, const char *words,
 		return is_word_of(words, text) ? NULL : words;
 	case VALUE_NUMBER:
 		return text_parse_u64(text, &number) == 0 ? NULL : "no number";
+	case VALUE_SIZE:
+		return text_parse_size(text, &number) == 0
+			       ? NULL
+			       : "no size such as 512M";
 	case VALUE_PAIR:
 	case VALUE_FILE_PAIR:
 		return equals && equals > text && equals[1]
@@ -298,6 +302,17 @@ uint64_t parse_number(const struct invocation *inv, enum option_id id,
 	if (text && text_parse_u64(text, &number) < 0)
 		assert(!"a number that was checked");
 	return number;
+}
+
+uint64_t parse_size(const struct invocation *inv, enum option_id id,
+		    uint64_t fallback)
+{
+	const char *text = parse_value(inv, id);
+	uint64_t bytes = fallback;
+
+	if (text && text_parse_size(text, &bytes) < 0)
+		assert(!"a size that was checked");
+	return bytes;
 }
 
 unsigned int parse_count(const struct invocation *inv, enum option_id id)

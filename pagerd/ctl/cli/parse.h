@@ -43,5 +43,9 @@ const char *parse_value(const struct invocation *inv, enum option_id id);
 uint64_t parse_number(const struct invocation *inv, enum option_id id,
 		      uint64_t fallback);
 
+/* Likewise of VALUE_SIZE. */
+uint64_t parse_size(const struct invocation *inv, enum option_id id,
+		    uint64_t fallback);
+
 /* How often an option was given. */
 unsigned int parse_count(const struct invocation *inv, enum option_id id);

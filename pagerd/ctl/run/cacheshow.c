@@ -1,0 +1,240 @@
+#include "pagerd/ctl/run/cacheshow.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/base/err.h"
+#include "fs/io/text.h"
+#include "pagerd/ctl/term/output.h"
+#include "pagerd/ctl/term/table.h"
+
+#define PLOT_ROWS    10
+#define PLOT_COLUMN  8
+#define NUMBER_WIDTH 24
+
+DEFINE_CLEANUP(json, json_t *, json_decref)
+
+static uint64_t number(const json_t *object, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(object, key));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static double real(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key)) ?: "-";
+}
+
+static const char *count(const json_t *object, const char *key,
+			 char buf[NUMBER_WIDTH])
+{
+	(void)snprintf(buf, NUMBER_WIDTH, "%llu",
+		       (unsigned long long)number(object, key));
+	return buf;
+}
+
+static int add_class(struct table *t, const char *name, const json_t *c)
+{
+	char cells[7][NUMBER_WIDTH];
+
+	return table_add(
+		t, name, count(c, "hits", cells[0]),
+		count(c, "misses", cells[1]), count(c, "waits", cells[2]),
+		count(c, "inserts", cells[3]), count(c, "evictions", cells[4]),
+		count(c, "evictions_unused", cells[5]),
+		count(c, "ghost_hits", cells[6]));
+}
+
+static int print_classes(const json_t *classes)
+{
+	struct table *t cleanup(cleanup_table) = table_new(8, 0xfe);
+	const json_t *c;
+	const char *name;
+	int r = t ? table_add(t, "CLASS", "HITS", "MISSES", "WAITS", "INSERTS",
+			      "EVICTED", "NEVER-HIT", "GHOST-HITS")
+		  : -ENOMEM;
+
+	json_object_foreach((json_t *)classes, name, c) if (r == 0)
+		r = add_class(t, name, c);
+	if (r == 0)
+		table_print(t, stdout);
+	return r;
+}
+
+static int print_pins(const json_t *pins)
+{
+	struct table *t cleanup(cleanup_table) = table_new(4, 0xe);
+	char cells[2][NUMBER_WIDTH], size[TEXT_SIZE_MAX];
+	const json_t *p;
+	size_t i;
+	int r = t ? table_add(t, "PINNED", "BLOCKS", "HELD", "SIZE") : -ENOMEM;
+
+	json_array_foreach(pins, i, p)
+	{
+		if (r == 0)
+			r = table_add(t, text(p, "snapshot"),
+				      count(p, "blocks", cells[0]),
+				      count(p, "held", cells[1]),
+				      text_size(number(p, "bytes"), size));
+	}
+	if (r == 0 && i)
+		table_print(t, stdout);
+	return r;
+}
+
+static int print_jobs(const json_t *jobs)
+{
+	struct table *t cleanup(cleanup_table) = table_new(6, 0x30);
+	char cells[2][NUMBER_WIDTH];
+	const json_t *j;
+	size_t i;
+	int r = t ? table_add(t, "JOB", "SNAPSHOT", "STATE", "ERROR", "BLOCKS",
+			      "DONE")
+		  : -ENOMEM;
+
+	json_array_foreach(jobs, i, j)
+	{
+		if (r == 0)
+			r = table_add(t, text(j, "kind"), text(j, "snapshot"),
+				      text(j, "state"), text(j, "error"),
+				      count(j, "blocks", cells[0]),
+				      count(j, "done", cells[1]));
+	}
+	if (r == 0 && i)
+		table_print(t, stdout);
+	return r;
+}
+
+static int print_snapshots(const json_t *snapshots)
+{
+	struct table *t cleanup(cleanup_table) = table_new(3, 0x6);
+	char cell[NUMBER_WIDTH], size[TEXT_SIZE_MAX];
+	const json_t *s;
+	size_t i;
+	int r = t ? table_add(t, "SNAPSHOT", "BLOCKS", "SIZE") : -ENOMEM;
+
+	json_array_foreach(snapshots, i, s)
+	{
+		if (r == 0)
+			r = table_add(t, text(s, "snapshot"),
+				      count(s, "blocks", cell),
+				      text_size(number(s, "bytes"), size));
+	}
+	if (r == 0 && i)
+		table_print(t, stdout);
+	return r;
+}
+
+/* The parts that have tables of their own. */
+static const char *const parts[] = {"classes", "pins", "jobs", "snapshots"};
+
+int cacheshow_stats(const struct invocation *inv, const json_t *stats)
+{
+	json_t *rest cleanup(cleanup_json) = json_copy((json_t *)stats);
+	int r = STATUS_DONE;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		(void)json_object_del(rest, parts[i]);
+	r = output_fields(inv, rest);
+	if (r != STATUS_DONE || inv->quiet)
+		return r;
+	if ((r = print_classes(json_object_get(stats, "classes"))) < 0 ||
+	    (r = print_pins(json_object_get(stats, "pins"))) < 0 ||
+	    (r = print_jobs(json_object_get(stats, "jobs"))) < 0 ||
+	    (r = print_snapshots(json_object_get(stats, "snapshots"))) < 0)
+		return output_error(inv->command->name, r);
+	return STATUS_DONE;
+}
+
+static int add_point(struct table *t, const json_t *p)
+{
+	char scale[NUMBER_WIDTH], all[NUMBER_WIDTH], faults[NUMBER_WIDTH];
+	char size[TEXT_SIZE_MAX];
+
+	(void)snprintf(scale, sizeof(scale), "%.2f", real(p, "scale"));
+	(void)snprintf(all, sizeof(all), "%.1f %%", real(p, "hit_ratio") * 100);
+	(void)snprintf(faults, sizeof(faults), "%.1f %%",
+		       real(p, "fault_hit_ratio") * 100);
+	return table_add(t, scale, text_size(number(p, "bytes"), size), all,
+			 faults);
+}
+
+static int print_points(const json_t *points)
+{
+	struct table *t cleanup(cleanup_table) = table_new(4, 0xf);
+	const json_t *p;
+	size_t i;
+	int r = t ? table_add(t, "TIMES", "SIZE", "HITS", "FAULT-HITS")
+		  : -ENOMEM;
+
+	json_array_foreach(points, i, p)
+	{
+		if (r == 0)
+			r = add_point(t, p);
+	}
+	if (r == 0)
+		table_print(t, stdout);
+	return r;
+}
+
+/* "#####" where the ratio reaches the row, else spaces. */
+static void plot_row(const json_t *points, int row)
+{
+	char line[80] = "";
+	size_t i, at;
+	const json_t *p;
+
+	at = (size_t)snprintf(line, sizeof(line), "%3d %% |",
+			      row * 100 / PLOT_ROWS);
+	json_array_foreach(points, i, p)
+	{
+		bool full = real(p, "hit_ratio") * PLOT_ROWS >= row - 0.5;
+
+		if (at + PLOT_COLUMN < sizeof(line))
+			at += (size_t)snprintf(line + at, sizeof(line) - at,
+					       "  %s  ",
+					       full ? "####" : "    ");
+	}
+	(void)printf("%s\n", line);
+}
+
+static void plot(const json_t *points)
+{
+	const json_t *p;
+	size_t i;
+
+	(void)fputc('\n', stdout);
+	for (int row = PLOT_ROWS; row > 0; row--)
+		plot_row(points, row);
+	(void)printf("  0 %% +");
+	json_array_foreach(points, i, p)(void) printf("--------");
+	(void)printf("\n       ");
+	json_array_foreach(points, i, p)
+	{
+		(void)printf(" %5.2fx ", real(p, "scale"));
+	}
+	(void)fputc('\n', stdout);
+}
+
+int cacheshow_curve(const struct invocation *inv, const json_t *curve)
+{
+	const json_t *points = json_object_get(curve, "points");
+	int r = print_points(points);
+
+	if (r < 0)
+		return output_error(inv->command->name, r);
+	if (inv->quiet)
+		return STATUS_DONE;
+	plot(points);
+	output_line("from %llu lookups, of which %llu were sampled",
+		    (unsigned long long)number(curve, "lookups"),
+		    (unsigned long long)number(curve, "sampled_lookups"));
+	return STATUS_DONE;
+}
