@@ -201,6 +201,18 @@ json_t *stats_sessions(const struct daemon *d)
 	return json_pack("{s:o}", "sessions", list);
 }
 
+/* What an operator looks at first, for the session as a whole. */
+static const char *reason(const struct session_status *st)
+{
+	if (st->stalled > 0)
+		return "a page cannot be had, and the policy is to stall";
+	if (st->parked > 0)
+		return "the kernel puts installs off: the VMM does not run";
+	if (st->state == SESSION_FAILING)
+		return "its VMM was killed and has not exited yet";
+	return "a read of the store has not come back";
+}
+
 /* The sessions whose oldest fault has waited too long. */
 static json_t *stuck(const struct daemon *d, struct session **sessions,
 		     size_t count)
@@ -216,8 +228,9 @@ static json_t *stuck(const struct daemon *d, struct session **sessions,
 			continue;
 		(void)json_array_append_new(
 			list,
-			json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "id", st.id,
-				  "snapshot", st.snapshot, "oldest_fault_us",
+			json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "id",
+				  st.id, "reason", reason(&st), "snapshot",
+				  st.snapshot, "oldest_fault_us",
 				  us(st.oldest_fault_ns), "outstanding",
 				  (json_int_t)st.outstanding, "parked",
 				  (json_int_t)st.parked, "stalled",

@@ -311,3 +311,20 @@ def test_the_watchdog_is_fed(place, start):
         while notify.recv(4096) != b"WATCHDOG=1":
             pass
     notify.close()
+
+
+def test_health_names_the_session_that_hangs_and_why(start, attach):
+    daemon = start("--stuck-after", "1",
+                   env={"PAGER_INJECT": "pack-read:EIO@3+"})
+    _, vmm = attach(daemon, id="stuck", policy="stall")
+    for page in (0, 2, 3, 5):
+        vmm.say("page", page)
+    daemon.wait_log("stalled until it can")
+    deadline = time.monotonic() + DEADLINE
+    health = daemon.get("/v1/health")
+    while health["status"] == "ok" and time.monotonic() < deadline:
+        health = daemon.get("/v1/health")
+    assert health["status"] == "unhealthy"
+    assert [s["id"] for s in health["stuck"]] == ["stuck"]
+    assert "stall" in health["stuck"][0]["reason"]
+    vmm.kill()
