@@ -54,6 +54,8 @@ static int run(const struct options *o)
 		.store = o->store,
 		.runtime = o->runtime,
 		.cache_bytes = o->cache_bytes,
+		.fault_trace = o->fault_trace,
+		.memory_pressure = o->memory_pressure,
 		.workers = o->workers,
 		.max_sessions = o->max_sessions,
 		.stuck_after_ns = o->stuck_after_ns,

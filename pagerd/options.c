@@ -37,6 +37,19 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "an eighth of memory, at most 1G", "bound of the block cache",
 		 "The hard bound of the block cache, its own bookkeeping "
 		 "counted. Takes the suffixes K, M, G and T."},
+	[OPTION_MEMORY_PRESSURE] =
+		{"memory-pressure", "on|off", NULL, "off", "off",
+		 "shrink the cache when memory is short",
+		 "on: watches the kernel's pressure figures and the limit of "
+		 "the control group. Where memory gets short the cache shrinks "
+		 "step by step, before the kernel kills anybody, and grows "
+		 "back when there is room again. Each step is logged."},
+	[OPTION_FAULT_TRACE] =
+		{"fault-trace", "FILE", NULL, NULL, "none",
+		 "record every look-up in the cache",
+		 "Records time, session, block and class of every look-up in "
+		 "the block cache, up to 1 GiB, for pagerbench cache --input. "
+		 "A file that is there is replaced."},
 	[OPTION_WORKERS] =
 		{"workers", "N", NULL, NULL, "the processors, at most 8",
 		 "threads that answer page faults",
@@ -300,6 +313,17 @@ static int parse_level(const struct value *v, enum log_level *ret_level)
 		       v->origin, v->text);
 }
 
+static int parse_switch(const struct value *v, bool *ret_on)
+{
+	bool on = strcmp(v->text, "on") == 0;
+
+	if (!on && strcmp(v->text, "off") != 0)
+		return err_set(-EINVAL, "%s: '%s' is not on or off", v->origin,
+			       v->text);
+	*ret_on = on;
+	return 0;
+}
+
 static int parse_folder(struct value *v, char **ret_path)
 {
 	if (v->text[0] == '\0')
@@ -316,6 +340,8 @@ static int convert(struct values *v, struct options *o)
 	if ((r = parse_folder(&v->of[OPTION_STORE], &o->store)) < 0 ||
 	    (r = parse_folder(&v->of[OPTION_RUNTIME], &o->runtime)) < 0 ||
 	    (r = parse_cache(&v->of[OPTION_CACHE], &o->cache_bytes)) < 0 ||
+	    (r = parse_switch(&v->of[OPTION_MEMORY_PRESSURE],
+			      &o->memory_pressure)) < 0 ||
 	    (r = parse_workers(&v->of[OPTION_WORKERS], &o->workers)) < 0 ||
 	    (r = parse_count(&v->of[OPTION_MAX_SESSIONS], SESSIONS_MAX,
 			     &o->max_sessions)) < 0 ||
@@ -326,6 +352,7 @@ static int convert(struct values *v, struct options *o)
 	o->stuck_after_ns = seconds * 1000000000;
 	o->exit_when_drained = v->of[OPTION_EXIT_WHEN_DRAINED].text;
 	o->config = steal_ptr(v->of[OPTION_CONFIG].text);
+	o->fault_trace = steal_ptr(v->of[OPTION_FAULT_TRACE].text);
 	return 0;
 }
 
@@ -371,6 +398,7 @@ void options_release(struct options *o)
 	free(o->store);
 	free(o->runtime);
 	free(o->config);
+	free(o->fault_trace);
 	*o = (struct options){0};
 }
 

@@ -18,6 +18,8 @@ enum option_id {
 	OPTION_STORE,
 	OPTION_RUNTIME,
 	OPTION_CACHE,
+	OPTION_MEMORY_PRESSURE,
+	OPTION_FAULT_TRACE,
 	OPTION_WORKERS,
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
@@ -56,6 +58,8 @@ struct options {
 	char *runtime;
 	char *config; /* NULL: no file was read */
 	uint64_t cache_bytes;
+	char *fault_trace; /* NULL: none */
+	bool memory_pressure;
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;

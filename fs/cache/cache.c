@@ -37,6 +37,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/cache/cache_impl.h"
+#include "fs/cache/observe/trace.h"
 #include "fs/cache/shard/memory.h"
 
 /*
@@ -569,4 +570,16 @@ void cache_curve(struct cache *c, struct curve_report *ret_report)
 	for (unsigned int k = 0; k < CACHE_CLASS_COUNT; k++)
 		lookups.by_class[k] -= c->base.by_class[k];
 	curve_report(c->curve, &lookups, ret_report);
+}
+
+void cache_set_trace(struct cache *c, struct trace *trace)
+{
+	c->trace = trace;
+}
+
+void cache_trace(struct cache *c, uint32_t session, uint64_t block,
+		 enum cache_class class)
+{
+	if (c->trace)
+		trace_note(c->trace, session, block, class);
 }

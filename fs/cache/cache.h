@@ -187,6 +187,18 @@ const char *cache_class_name(enum cache_class class);
 /* Fills: ns from the miss to the block. Valid as long as the cache. */
 const struct hist *cache_read_latency(const struct cache *c);
 
+struct trace;
+
+/*
+ * Records every look-up by a fetch (fetch.h) from now on; see
+ * observe/trace.h. Before other threads use the cache. `trace` is borrowed.
+ */
+void cache_set_trace(struct cache *c, struct trace *trace);
+
+/* One look-up of a session's, as the trace numbers them; 0: of none. */
+void cache_trace(struct cache *c, uint32_t session, uint64_t block,
+		 enum cache_class class);
+
 struct curve_report;
 
 /* What the hit ratio would be at other sizes; see observe/curve.h. */

@@ -31,6 +31,7 @@ struct cache {
 	struct curve *curve;	   /* safe from any thread */
 	struct curve_lookups base; /* protected by size_lock: when it began */
 
+	struct trace *trace; /* NULL: none; constant once threads run */
 	struct hist reads;
 };
 

@@ -492,6 +492,7 @@ int fetch_start(struct fetcher *fetcher, struct fetch *ft)
 	ft->error_text = NULL;
 	ft->tries = 0;
 	ft->ref.cache = NULL;
+	cache_trace(fetcher->cache, ft->session, ft->block, ft->class);
 	if (ask(ft))
 		return 0;
 	fetcher->pending++;
@@ -704,6 +705,7 @@ int fetch_read(struct cache *cache, const struct block_source *source,
 	struct cache_ref ref;
 	int r;
 
+	cache_trace(cache, 0, block, class);
 	lock_init(&s.lock, "sleeper");
 	condition_init(&s.woken);
 	r = get_blocking(&s, &ref);

@@ -50,6 +50,7 @@ enum fetch_state {
 struct fetch {
 	/* The caller fills these. */
 	uint64_t block;
+	uint32_t session; /* for the trace: whose it is; 0: nobody's */
 	enum cache_class class;
 	/*
 	 * On 0 `ref` is pinned for the caller, who drops it. Else err_text()

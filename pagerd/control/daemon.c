@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 #include "fs/cache/admin/jobs.h"
 #include "fs/cache/admin/resize.h"
 #include "fs/cache/fetch.h"
+#include "fs/cache/observe/trace.h"
+#include "pagerd/control/cache/pressure.h"
 #include "pagerd/uffd/recover/vault.h"
 
 uint64_t daemon_now(void)
@@ -39,12 +42,45 @@ static int make_cache(struct daemon *d, const struct daemon_options *options)
 	return 0;
 }
 
-/* The last of all: it starts a thread. */
-static int make_commands(struct daemon *d)
+/* The last of all: they start threads. */
+static int make_commands(const struct daemon_options *o, struct daemon *d)
 {
 	int r = pins_new(d->cache, &d->pins);
 
-	return r < 0 ? r : jobs_new(d->cache, d->pins, &d->jobs);
+	if (r == 0)
+		r = jobs_new(d->cache, d->pins, &d->jobs);
+	if (r == 0 && o->memory_pressure)
+		r = pressure_new(d->cache, &d->pressure);
+	return r;
+}
+
+/* Before the workers run. */
+static int open_trace(const struct daemon_options *o, struct daemon *d)
+{
+	int r;
+
+	if (!o->fault_trace)
+		return 0;
+	r = trace_open(o->fault_trace, TRACE_BYTES_MAX, &d->trace);
+	if (r == 0)
+		cache_set_trace(d->cache, d->trace);
+	return r;
+}
+
+static void finish_trace(struct trace *t)
+{
+	struct trace_stats stats;
+
+	if (!t)
+		return;
+	trace_finish(t);
+	trace_stats(t, &stats);
+	if (stats.error)
+		log_warn("the fault trace ends early: %s",
+			 strerrordesc_np(-stats.error));
+	log_info("fault trace: %llu look-ups recorded, %llu not",
+		 (unsigned long long)stats.recorded,
+		 (unsigned long long)stats.lost);
 }
 
 /* The lock of the runtime directory first: it keeps a second daemon out. */
@@ -59,6 +95,8 @@ static int build(const struct daemon_options *o, struct daemon *d)
 		r = store_open(o->store, STORE_READ, &d->store);
 	if (r == 0)
 		r = make_cache(d, o);
+	if (r == 0)
+		r = open_trace(o, d);
 	if (r == 0) {
 		const struct registry_options registry = {
 			.store = d->store,
@@ -75,7 +113,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 		r = recovery_run(d->registry, d->vault,
 				 rundir_sessions(d->rundir), &d->recovered);
 	if (r == 0)
-		r = make_commands(d);
+		r = make_commands(o, d);
 	return r;
 }
 
@@ -102,6 +140,7 @@ void daemon_leave(struct daemon *d)
 {
 	log_info("%zu session(s) are left to the next daemon",
 		 registry_count(d->registry));
+	finish_trace(d->trace);
 	_exit(0);
 }
 
@@ -109,9 +148,12 @@ void daemon_free(struct daemon *d)
 {
 	if (!d)
 		return;
+	pressure_free(d->pressure);
 	jobs_free(d->jobs);
 	pins_free(d->pins);
 	registry_free(d->registry);
+	finish_trace(d->trace);
+	trace_close(d->trace);
 	cache_free(d->cache);
 	store_unref(d->store);
 	vault_close(d->vault);

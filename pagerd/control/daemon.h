@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pagerd/control/recover/recovery.h"
@@ -15,6 +16,8 @@ struct daemon_options {
 	const char *store;
 	const char *runtime;
 	uint64_t cache_bytes;
+	const char *fault_trace; /* NULL: none */
+	bool memory_pressure;	 /* watch it, see cache/pressure.h */
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
@@ -26,8 +29,10 @@ struct daemon {
 	struct vault *vault;
 	struct store *store;
 	struct cache *cache;
+	struct trace *trace; /* NULL: none */
 	struct pins *pins;
 	struct jobs *jobs;
+	struct pressure *pressure; /* NULL: not watched */
 	struct registry *registry;
 	struct recovery_result recovered;
 	bool exit_when_drained;

@@ -306,11 +306,13 @@ static int open_image(struct session *s, const struct session_options *o)
 
 static struct session *allocate(const struct session_options *o)
 {
+	static _Atomic uint32_t last_number;
 	struct session *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->magic = SESSION_MAGIC;
+	s->number = ++last_number;
 	atomic_init(&s->refs, 1);
 	s->policy = o->policy;
 	s->uid = o->uid;

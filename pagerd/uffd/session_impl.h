@@ -50,6 +50,7 @@ struct session {
 	char listener_name[SESSION_ID_MAX + 2]; /* in the vault */
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
+	uint32_t number; /* of this process, from 1 on: for the fault trace */
 	uint64_t image_size;
 	struct overlay *overlay; /* NULL: none */
 	enum session_record record_when;

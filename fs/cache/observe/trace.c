@@ -51,7 +51,8 @@ void trace_note(struct trace *t, uint32_t session, uint64_t block,
 	};
 
 	LOCK_GUARD(&t->lock);
-	if (t->error || t->count == BATCH || t->recorded == t->most) {
+	if (t->stopping || t->error || t->count == BATCH ||
+	    t->recorded == t->most) {
 		t->lost++;
 		return;
 	}
@@ -164,16 +165,25 @@ int trace_open(const char *path, uint64_t most, struct trace **ret_trace)
 	return 0;
 }
 
-void trace_close(struct trace *t)
+void trace_finish(struct trace *t)
 {
-	if (!t)
-		return;
 	lock_take(&t->lock);
+	if (t->stopping) {
+		lock_drop(&t->lock);
+		return;
+	}
 	t->stopping = true;
 	condition_wake_all(&t->changed);
 	lock_drop(&t->lock);
 	if (pthread_join(t->thread, NULL))
 		abort(); /* it is ours, and joined once */
+}
+
+void trace_close(struct trace *t)
+{
+	if (!t)
+		return;
+	trace_finish(t);
 	release(t);
 }
 

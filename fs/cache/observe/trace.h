@@ -18,7 +18,10 @@ struct trace;
  */
 int trace_open(const char *path, uint64_t most, struct trace **ret_trace);
 
-/* Writes what is left. Nobody calls trace_note() any more. Accepts NULL. */
+/* Writes what is left, and ends the recording: more is not recorded. */
+void trace_finish(struct trace *t);
+
+/* Likewise, and frees it: nobody calls trace_note() any more. Accepts NULL. */
 void trace_close(struct trace *t);
 
 /* Any thread; quick. */

@@ -374,6 +374,7 @@ static void start_fetch(struct fault *f, uint64_t block, enum cache_class class,
 
 	f->fetch = (struct fetch){
 		.block = block,
+		.session = f->session->number,
 		.class = class,
 		.done = done,
 	};

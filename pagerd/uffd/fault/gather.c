@@ -122,6 +122,7 @@ static void fetch_block(struct gather *g, unsigned int index)
 	slot->index = index;
 	slot->fetch = (struct fetch){
 		.block = g->blocks[index],
+		.session = g->session,
 		.class = g->class,
 		.done = block_arrived,
 	};
@@ -202,6 +203,7 @@ static void fetch_leaf(struct gather *g, uint64_t leaf)
 	g->free_slot = slot->next_free;
 	slot->fetch = (struct fetch){
 		.block = leaf,
+		.session = g->session,
 		.class = CACHE_NODE,
 		.done = leaf_arrived,
 	};
@@ -218,6 +220,7 @@ void gather_start(struct gather *g, const struct session *s)
 {
 	uint64_t leaf = pagetable_leaf(s->table, g->page);
 
+	g->session = s->number;
 	assert(g->under_way == 0 && g->count <= g->room);
 	assert(g->page % PAGER_NODE_ENTRIES + g->count <= PAGER_NODE_ENTRIES);
 	g->overlay = s->overlay;

@@ -54,7 +54,8 @@ struct gather {
 
 	/* For the caller to read. */
 	struct worker *worker;
-	uint8_t *buffer; /* `room` pages, page-aligned */
+	uint32_t session; /* its number, for the trace */
+	uint8_t *buffer;  /* `room` pages, page-aligned */
 	unsigned int room;
 	bool waited; /* for a read */
 	uint64_t bad_block;
