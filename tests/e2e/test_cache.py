@@ -1,0 +1,152 @@
+"""The cache as its operator sees it: figures, commands, bounds."""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from conftest import DEADLINE, PAGE, PAGERCTL, Vmm, make_image, sha256
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def ctl(store):
+    """ctl(daemon, *arguments, code=0): pagerctl's standard output."""
+    def run(daemon, *arguments, code=0):
+        result = subprocess.run(
+            [PAGERCTL, "--store", store.path, "--runtime", daemon.runtime,
+             *map(str, arguments)], text=True, timeout=DEADLINE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert result.returncode == code, result.stderr
+        if code:
+            assert re.fullmatch(r"pagerctl: [^\n]+\n", result.stderr)
+        return result.stdout
+    return run
+
+
+def resident(daemon):
+    with open(f"/proc/{daemon.process.pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) * 1024
+
+
+def test_stats_have_what_is_promised(start, attach, ctl):
+    daemon = start("--cache", "16M")
+    _, vmm = attach(daemon)
+    vmm.ask("all")
+    stats = json.loads(ctl(daemon, "cache", "stats", "--json"))
+    for key in ("bytes", "limit", "blocks", "hits", "misses", "evictions",
+                "hit_ratio", "pinned", "held", "ghost_hits", "read_p50_us"):
+        assert isinstance(stats[key], (int, float)), key
+    assert stats["limit"] == 16 * MIB and stats["bytes"] <= 16 * MIB
+    assert stats["classes"]["fault"]["misses"] > 0
+    assert stats["classes"]["node"]["misses"] > 0
+    top = json.loads(ctl(daemon, "cache", "stats", "--snapshots", "--json"))
+    assert top["snapshots"][0]["snapshot"] == "guest"
+    text = ctl(daemon, "cache", "stats")
+    assert "hit_ratio" in text and "CLASS" in text
+    metrics = daemon.get("/metrics")
+    assert 'pagerd_cache_evictions_unused_total{class="fault"} 0' in metrics
+
+
+def test_the_curve_is_a_table_a_plot_and_json(start, attach, ctl):
+    daemon = start("--cache", "16M")
+    _, vmm = attach(daemon)
+    vmm.ask("all")
+    curve = json.loads(ctl(daemon, "cache", "curve", "--json"))
+    assert [p["scale"] for p in curve["points"]] == [0.25, 0.5, 1, 2, 4]
+    assert curve["lookups"] > 0
+    text = ctl(daemon, "cache", "curve")
+    assert "FAULT-HITS" in text and "100 % |" in text
+
+
+def test_commands_by_snapshot(start, ctl, store):
+    daemon = start("--cache", "16M")
+    assert "guest" in ctl(daemon, "cache", "warm", "guest")
+    blocks = daemon.get("/v1/cache")["blocks"]
+    assert blocks > 0
+    freed = json.loads(ctl(daemon, "cache", "evict", "--snapshot", "guest",
+                           "--json"))
+    assert freed["freed_bytes"] == blocks * PAGE
+    job = json.loads(ctl(daemon, "cache", "pin", "guest", "--json"))
+    assert job["state"] == "done" and job["done"] == blocks
+    kept = ctl(daemon, "cache", "evict", "--all")
+    assert "freed 0 bytes" in kept and f"{blocks} pinned" in kept
+    assert "exists" not in ctl(daemon, "rm", "guest", code=4)
+    ctl(daemon, "cache", "pin", "guest", code=1)
+    forced = ctl(daemon, "cache", "evict", "--snapshot", "guest", "--force")
+    assert f"freed {blocks * PAGE} bytes" in forced
+    ctl(daemon, "cache", "unpin", "guest")
+    ctl(daemon, "cache", "unpin", "guest", code=3)
+    ctl(daemon, "cache", "warm", "none", code=3)
+    ctl(daemon, "cache", "warm", "guest", "--working-set", code=3)
+    ctl(daemon, "cache", "evict", "--block", "0" * 32, code=3)
+    ctl(daemon, "cache", "evict", "--all", "--idle", 3, code=2)
+
+
+def test_a_pin_that_does_not_fit_tells_the_numbers(start, store):
+    store.publish("large", make_image(6000, seed=9))
+    daemon = start("--cache", "8M", "--workers", "1")
+    status, answer = daemon.request("POST", "/v1/cache/pin",
+                                    {"snapshot": "large"})
+    assert status == 409
+    assert answer["error"]["code"] == "does_not_fit"
+    assert len(re.findall(r"\d+", answer["error"]["message"])) >= 4
+
+
+@pytest.mark.parametrize("body", [
+    {}, {"all": True, "idle": 3}, {"all": "yes"}, {"bytes": -1},
+    {"block": "xyz"}, {"force": True, "all": True}, {"what": 1}])
+def test_wrong_evictions_are_refused(start, body):
+    status, answer = start().request("POST", "/v1/cache/evict", body)
+    assert status == 400
+    assert answer["error"]["code"] == "bad_request"
+
+
+def test_resizes_while_a_vm_runs(start, attach, ctl, store):
+    daemon = start("--cache", "16M")
+    _, vmm = attach(daemon)
+    half = vmm.ask("page", 5)
+    assert "the least" in ctl(daemon, "cache", "resize", "0")
+    assert vmm.ask("all") == sha256(store.images["guest"])
+    least = daemon.get("/v1/cache")["limit"]
+    ctl(daemon, "cache", "resize", "64M")
+    assert daemon.get("/v1/cache")["limit"] == 64 * MIB > least
+    assert vmm.ask("page", 5) == half
+    ctl(daemon, "cache", "resize", "1024T", code=1)
+    ctl(daemon, "cache", "resize", "much", code=2)
+
+
+def test_resident_memory_stays_within_the_limit(start, store):
+    """PITFALLS 56: a scan of nothing but unique pages."""
+    pages = 256 * MIB // PAGE
+    image = os.urandom(pages * PAGE)
+    store.publish("unique", image)
+    daemon = start("--cache", "64M")
+    session = daemon.create("unique")
+    vmm = Vmm(session["socket_path"], len(image))
+    try:
+        assert vmm.ask("all") == sha256(image)
+        assert daemon.get("/v1/cache")["bytes"] <= 64 * MIB
+        assert resident(daemon) <= (64 + 64) * MIB
+    finally:
+        vmm.kill()
+
+
+def test_a_trace_is_written_and_replayed(start, attach, place):
+    trace = place / "trace"
+    daemon = start("--cache", "16M", "--fault-trace", trace)
+    _, vmm = attach(daemon)
+    vmm.ask("all")
+    vmm.kill()
+    assert daemon.stop() == 0
+    assert "look-ups recorded" in daemon.wait_log("fault trace: ")
+    assert (trace.stat().st_size - 32) % 24 == 0
+    assert trace.stat().st_size > 32 + 60 * 24
+
+
+def test_memory_pressure_is_watched_where_it_is_asked_for(start):
+    daemon = start("--memory-pressure", "on", "--cache", "64M")
+    assert daemon.get("/v1/cache")["limit"] == 64 * MIB
+    assert daemon.stop() == 0
