@@ -47,7 +47,7 @@ static void what_the_operator_sets_is_wanted(void **state)
 	uint64_t limit = 800 * MIB;
 
 	(void)state;
-	limit = s.set = pressure_decide(&s, &stalled, limit);
+	s.set = pressure_decide(&s, &stalled, limit);
 	/* A resize in between: no growing back to what was before. */
 	limit = 300 * MIB;
 	for (int i = 0; i < 5 * PRESSURE_CALM; i++)

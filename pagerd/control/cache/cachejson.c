@@ -10,7 +10,9 @@
 
 static json_t *bytes_of(uint64_t blocks)
 {
-	return json_integer((json_int_t)(blocks * PAGER_PAGE_SIZE));
+	uint64_t bytes = blocks * PAGER_PAGE_SIZE;
+
+	return json_integer((json_int_t)bytes);
 }
 
 static json_t *pins(const struct daemon *d)
