@@ -12,6 +12,9 @@
 #include "memory_source.h"
 
 #define MIB (UINT64_C(1) << 20)
+
+#define SCAN_EACH 100000u
+
 #ifdef __SANITIZE_THREAD__
 #define CALLS 400000u
 #else
