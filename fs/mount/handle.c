@@ -112,14 +112,20 @@ bool handle_is_live(const struct handle *h)
 	return h->live;
 }
 
-static void read_text(const struct handle *h, uint64_t offset, size_t size,
-		      const uint8_t **ret_data, size_t *ret_len)
+/* A copy: the reader may close the file while its reply is being sent. */
+static void read_text(const struct handle *h, struct gather *g, uint64_t offset,
+		      size_t size, const uint8_t **ret_data, size_t *ret_len)
 {
+	uint8_t *data = gather_buffer(g);
+
 	if (offset > h->text_len)
 		offset = h->text_len;
 	if (size > h->text_len - offset)
 		size = (size_t)(h->text_len - offset);
-	*ret_data = (const uint8_t *)h->text + offset;
+	if (size > GATHER_READ_MAX)
+		size = GATHER_READ_MAX;
+	memcpy(data, h->text + offset, size);
+	*ret_data = data;
 	*ret_len = size;
 }
 
@@ -130,7 +136,7 @@ int handle_read(const struct handle *h, struct gather *g, uint64_t offset,
 		return image_read(h->image, g, offset, size, ret_data, ret_len);
 	if (h->pages)
 		return pages_read(h->pages, g, offset, size, ret_data, ret_len);
-	read_text(h, offset, size, ret_data, ret_len);
+	read_text(h, g, offset, size, ret_data, ret_len);
 	return 0;
 }
 
