@@ -18,6 +18,7 @@
 #include "fs/cache/admin/resize.h"
 #include "fs/cache/admin/usage.h"
 #include "fs/io/inject.h"
+#include "fs/store/pack/packfind.h"
 #include "fs/store/workingset/wsfile.h"
 #include "image.h"
 #include "scratch.h"
@@ -348,6 +349,48 @@ static void a_pin_that_is_taken_away_while_it_loads(void **state)
 	assert_int_equal(rig_stats(rig->cache).held, 0);
 }
 
+struct search {
+	uint64_t wanted;
+	unsigned int found, others;
+};
+
+static int note_found(void *arg, uint64_t block)
+{
+	struct search *s = arg;
+
+	if (block == s->wanted)
+		s->found++;
+	else
+		s->others++;
+	return 0;
+}
+
+static void a_digest_finds_its_block(void **state)
+{
+	struct rig *rig = *state;
+	struct blockset set = blocks_of(rig, rig->a);
+	uint8_t page[PAGER_PAGE_SIZE], kind;
+	struct pager_digest digest;
+
+	for (size_t i = 0; i < set.count; i += 7) {
+		struct search s = {.wanted = set.blocks[i]};
+
+		assert_int_equal(block_source_read(store_source(rig->store),
+						   s.wanted, page, &kind),
+				 0);
+		store_digest(rig->store, page, (enum pager_kind)kind, &digest);
+		assert_int_equal(
+			packfind_all(rig->store, &digest, note_found, &s), 0);
+		assert_int_equal(s.found, 1);
+		assert_int_equal(s.others, 0);
+	}
+	memset(&digest, 0x5a, sizeof(digest));
+	assert_int_equal(packfind_all(rig->store, &digest, note_found,
+				      &(struct search){0}),
+			 0);
+	blockset_release(&set);
+}
+
 static void tells_who_uses_the_cache(void **state)
 {
 	struct rig *rig = *state;
@@ -412,6 +455,7 @@ int main(void)
 		TEST(what_does_not_fit_is_refused),
 		TEST(evicts_what_no_pin_shares),
 		TEST(a_pin_that_is_taken_away_while_it_loads),
+		TEST(a_digest_finds_its_block),
 		TEST(tells_who_uses_the_cache),
 #ifdef PAGER_INJECT
 		TEST(a_read_that_fails_ends_the_job),
