@@ -59,6 +59,11 @@ static int run(const struct options *o)
 		.workers = o->workers,
 		.max_sessions = o->max_sessions,
 		.stuck_after_ns = o->stuck_after_ns,
+		.record_ns = o->record_ns,
+		.record_pages = o->record_pages,
+		.complete_age_ns = o->complete_age_ns,
+		.complete_parallel = o->complete_parallel,
+		.complete_rate = o->complete_rate,
 		.exit_when_drained = o->exit_when_drained,
 	};
 	struct daemon *daemon;

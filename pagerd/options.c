@@ -12,6 +12,7 @@
 #include "fs/base/err.h"
 #include "fs/cache/cache.h"
 #include "fs/io/text.h"
+#include "pager/workingset.h"
 #include "pagerd/config.h"
 
 #define CACHE_DEFAULT_MAX    (UINT64_C(1) << 30)
@@ -19,6 +20,7 @@
 #define WORKERS_MAX	     256
 #define SESSIONS_MAX	     4096
 #define STUCK_AFTER_MAX	     86400
+#define COMPLETE_AFTER_MAX   (365 * 86400)
 #define OPTIONS_VALUE_ORIGIN (PATH_MAX + 32)
 
 const struct option_row option_rows[OPTION_COUNT] = {
@@ -65,6 +67,31 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "age of a fault that makes health fail",
 		 "A page fault that is not answered for so long makes the "
 		 "daemon's health \"unhealthy\", which names the session."},
+	[OPTION_RECORD_SECONDS] =
+		{"record-seconds", "SECONDS", NULL, "10", "10",
+		 "how long a working set is recorded",
+		 "For so long after a VM has connected its first touches are "
+		 "noted as the working set of its snapshot, which later "
+		 "restores have installed ahead of the guest."},
+	[OPTION_RECORD_PAGES] = {"record-pages", "N", NULL, "65536", "65536",
+				 "the most pages of a working set",
+				 "How many pages a working set may have."},
+	[OPTION_COMPLETE_AFTER] =
+		{"complete-after", "SECONDS", NULL, "0", "0: never",
+		 "age at which sessions are completed",
+		 "A session whose VM has run for so long is completed: all "
+		 "that is absent is installed in the background, and the VM "
+		 "goes on without the daemon. 0 leaves that to the operator."},
+	[OPTION_COMPLETE_PARALLEL] =
+		{"complete-parallel", "N", NULL, "2", "2",
+		 "sessions completed at the same time",
+		 "How many sessions are completed at the same time by "
+		 "complete-after."},
+	[OPTION_COMPLETE_RATE] =
+		{"complete-rate", "BYTES", NULL, "64M", "64M",
+		 "bytes a second of each of these",
+		 "How many bytes a second are installed in each session that "
+		 "is completed by complete-after. 0 is no limit."},
 	[OPTION_LOG_LEVEL] =
 		{"log-level", "LEVEL", NULL, "info", "info",
 		 "error, warn, info or debug",
@@ -332,6 +359,37 @@ static int parse_folder(struct value *v, char **ret_path)
 	return 0;
 }
 
+static int parse_rate(const struct value *v, uint64_t *ret_rate)
+{
+	if (text_parse_size(v->text, ret_rate) < 0)
+		return err_set(-EINVAL, "%s: '%s' is no size such as 64M",
+			       v->origin, v->text);
+	return 0;
+}
+
+/* What is done before a guest asks for it. */
+static int convert_ahead(struct values *v, struct options *o)
+{
+	uint64_t record = 0, age = 0;
+	int r;
+
+	if ((r = parse_number(&v->of[OPTION_RECORD_SECONDS], 1, STUCK_AFTER_MAX,
+			      &record)) < 0 ||
+	    (r = parse_count(&v->of[OPTION_RECORD_PAGES],
+			     PAGER_WORKINGSET_ENTRIES_MAX, &o->record_pages)) <
+		    0 ||
+	    (r = parse_number(&v->of[OPTION_COMPLETE_AFTER], 0,
+			      COMPLETE_AFTER_MAX, &age)) < 0 ||
+	    (r = parse_count(&v->of[OPTION_COMPLETE_PARALLEL], SESSIONS_MAX,
+			     &o->complete_parallel)) < 0 ||
+	    (r = parse_rate(&v->of[OPTION_COMPLETE_RATE], &o->complete_rate)) <
+		    0)
+		return r;
+	o->record_ns = record * 1000000000;
+	o->complete_age_ns = age * 1000000000;
+	return 0;
+}
+
 static int convert(struct values *v, struct options *o)
 {
 	uint64_t seconds = 0;
@@ -350,6 +408,9 @@ static int convert(struct values *v, struct options *o)
 	    (r = parse_level(&v->of[OPTION_LOG_LEVEL], &o->log_level)) < 0)
 		return r;
 	o->stuck_after_ns = seconds * 1000000000;
+	r = convert_ahead(v, o);
+	if (r < 0)
+		return r;
 	o->exit_when_drained = v->of[OPTION_EXIT_WHEN_DRAINED].text;
 	o->config = steal_ptr(v->of[OPTION_CONFIG].text);
 	o->fault_trace = steal_ptr(v->of[OPTION_FAULT_TRACE].text);

@@ -23,6 +23,11 @@ enum option_id {
 	OPTION_WORKERS,
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
+	OPTION_RECORD_SECONDS,
+	OPTION_RECORD_PAGES,
+	OPTION_COMPLETE_AFTER,
+	OPTION_COMPLETE_PARALLEL,
+	OPTION_COMPLETE_RATE,
 	OPTION_LOG_LEVEL,
 	OPTION_EXIT_WHEN_DRAINED,
 	OPTION_CONFIG,
@@ -63,6 +68,11 @@ struct options {
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
+	uint64_t record_ns;
+	unsigned int record_pages;
+	uint64_t complete_age_ns; /* 0: never */
+	unsigned int complete_parallel;
+	uint64_t complete_rate; /* bytes/s; 0: no limit */
 	enum log_level log_level;
 	bool exit_when_drained;
 	bool help, version; /* asked for: nothing else was looked at */

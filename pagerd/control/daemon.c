@@ -50,7 +50,7 @@ static int make_commands(const struct daemon_options *o, struct daemon *d)
 	if (r == 0)
 		r = jobs_new(d->cache, d->pins, &d->jobs);
 	if (r == 0 && o->memory_pressure)
-		r = pressure_new(d->cache, &d->pressure);
+		r = pressure_new(d->cache, NULL, &d->pressure);
 	return r;
 }
 
@@ -105,6 +105,11 @@ static int build(const struct daemon_options *o, struct daemon *d)
 			.folder = rundir_sessions(d->rundir),
 			.workers = o->workers,
 			.max_sessions = o->max_sessions,
+			.record_ns = o->record_ns,
+			.record_pages = o->record_pages,
+			.complete_age_ns = o->complete_age_ns,
+			.complete_parallel = o->complete_parallel,
+			.complete_rate = o->complete_rate,
 		};
 
 		r = registry_new(&registry, &d->registry);

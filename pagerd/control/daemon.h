@@ -21,6 +21,11 @@ struct daemon_options {
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
+	uint64_t record_ns; /* the next five: see registry.h */
+	unsigned int record_pages;
+	uint64_t complete_age_ns;
+	unsigned int complete_parallel;
+	uint64_t complete_rate;
 	bool exit_when_drained;
 };
 

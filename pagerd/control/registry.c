@@ -43,6 +43,14 @@ struct entry {
 	bool known;
 };
 
+/* Who waits for a completion; stands on that thread's stack. */
+struct waiter {
+	struct list_node node;
+	const struct session *session;
+	bool ended, failed; /* protected by registry->lock */
+	enum session_end end;
+};
+
 struct registry {
 	struct store *store;
 	struct cache *cache;
@@ -52,11 +60,14 @@ struct registry {
 	int event_fd;
 	unsigned int workers;
 	unsigned int max_sessions;
+	uint64_t record_ns;
+	unsigned int record_pages;
 
 	struct lock lock;
 	struct condition ended;	     /* with lock: an entry has gone */
 	struct list_node entries;    /* protected by lock, oldest first */
 	size_t count;		     /* likewise */
+	struct list_node waiters;    /* likewise */
 	bool draining, stopping;     /* likewise */
 	struct registry_totals past; /* likewise: of ended sessions */
 };
@@ -118,6 +129,30 @@ static void entry_free(struct entry *e)
 	free(e);
 }
 
+static void tell_waiters(struct registry *r, const struct session *s,
+			 bool failed, enum session_end end)
+{
+	lock_assert_held(&r->lock);
+	list_foreach (n, &r->waiters) {
+		struct waiter *w = container_of(n, struct waiter, node);
+
+		if (w->session != s)
+			continue;
+		w->failed |= failed;
+		w->ended |= !failed;
+		w->end = end;
+	}
+	condition_wake_all(&r->ended);
+}
+
+static void on_completion_failed(void *arg, struct session *s)
+{
+	struct registry *r = arg;
+
+	LOCK_GUARD(&r->lock);
+	tell_waiters(r, s, true, SESSION_END_COUNT);
+}
+
 static void on_ended(void *arg, struct session *s, enum session_end end)
 {
 	struct registry *r = arg;
@@ -129,6 +164,7 @@ static void on_ended(void *arg, struct session *s, enum session_end end)
 	r->past.ended[end]++;
 	add_status(&r->past, &st, session_latency(s));
 	e = take_off(r, s);
+	tell_waiters(r, s, false, end);
 	lock_drop(&r->lock);
 	entry_free(e);
 	tell_change(r);
@@ -141,6 +177,10 @@ static int start(const struct registry_options *o, struct registry *r)
 		.cache = o->cache,
 		.source = store_source(o->store),
 		.on_ended = on_ended,
+		.on_completion_failed = on_completion_failed,
+		.complete_age_ns = o->complete_age_ns,
+		.complete_parallel = o->complete_parallel,
+		.complete_rate = o->complete_rate,
 		.arg = r,
 	};
 
@@ -164,6 +204,7 @@ int registry_new(const struct registry_options *options,
 	lock_init(&r->lock, "registry");
 	condition_init(&r->ended);
 	list_init(&r->entries);
+	list_init(&r->waiters);
 	hist_init(&r->past.latency);
 	r->event_fd = -1;
 	r->store = options->store;
@@ -171,6 +212,8 @@ int registry_new(const struct registry_options *options,
 	r->vault = options->vault;
 	r->workers = options->workers;
 	r->max_sessions = options->max_sessions;
+	r->record_ns = options->record_ns;
+	r->record_pages = options->record_pages;
 	e = start(options, r);
 	if (e < 0) {
 		registry_free(r);
@@ -288,6 +331,14 @@ static int make_session(struct registry *r, const char *id,
 	o.gid = request->gid;
 	o.vault = r->vault;
 	o.journal = request->journal;
+	o.prefetch = !request->no_prefetch;
+	o.record = request->record;
+	o.overlays = request->overlays;
+	o.overlay_count = request->overlay_count;
+	if (r->record_pages) {
+		o.record_ns = r->record_ns;
+		o.record_pages = r->record_pages;
+	}
 	err = session_new(&o, ret_session);
 	snapshot_unref(snapshot);
 	return translate(err);
@@ -416,6 +467,48 @@ int registry_close(struct registry *r, const char *id, enum pool_close how,
 	/* -ENOENT: it ended on its own in between, or is just doing so. */
 	if (err == 0 || err == -ENOENT)
 		err = wait_gone(r, s, daemon_now() + wait_ns);
+	session_unref(s);
+	return err;
+}
+
+/* Both ends of a wait, so that no end is missed in between. */
+static void begin_waiting(struct registry *r, struct waiter *w)
+{
+	LOCK_GUARD(&r->lock);
+	list_append(&r->waiters, &w->node);
+}
+
+static int end_waiting(struct registry *r, struct waiter *w, uint64_t deadline)
+{
+	LOCK_GUARD(&r->lock);
+	while (!w->ended && !w->failed &&
+	       condition_wait_until(&r->ended, &r->lock, deadline))
+		;
+	list_remove(&w->node);
+	if (!w->ended)
+		return -EINPROGRESS;
+	return w->end == SESSION_END_COMPLETED
+		       ? 0
+		       : err_set(-ENOENT, "the session has ended: %s",
+				 session_end_name(w->end));
+}
+
+int registry_complete(struct registry *r, const char *id, uint64_t wait_ns)
+{
+	struct session *s = registry_find(r, id);
+	struct waiter w = {.session = s};
+	int err;
+
+	if (!s)
+		return err_set(-ENOENT, "session %s: no such session", id);
+	begin_waiting(r, &w);
+	err = pool_complete(r->pool, s);
+	if (err == 0)
+		err = end_waiting(r, &w, daemon_now() + wait_ns);
+	else if (end_waiting(r, &w, 0) == 0)
+		err = 0; /* it was about to be, without us */
+	if (err == -EINPROGRESS && w.failed)
+		err = pool_completion(r->pool, s);
 	session_unref(s);
 	return err;
 }

@@ -26,6 +26,11 @@ struct registry_options {
 	const char *folder;  /* RUNTIME/sessions, absolute */
 	unsigned int workers;
 	unsigned int max_sessions;
+	uint64_t record_ns; /* of every session; see session.h */
+	unsigned int record_pages;
+	uint64_t complete_age_ns; /* see pool.h */
+	unsigned int complete_parallel;
+	uint64_t complete_rate;
 };
 
 /* -ENOMEM, -EMFILE, or what pool_new() said. */
@@ -42,6 +47,10 @@ struct registry_request {
 	uid_t uid;
 	gid_t gid;
 	const struct journal *journal; /* NULL, or of one to be taken over */
+	bool no_prefetch;
+	enum session_record record;
+	const struct overlay_piece *overlays; /* see session.h */
+	size_t overlay_count;
 };
 
 /*
@@ -68,6 +77,14 @@ void registry_list_free(struct session **sessions, size_t count);
  */
 int registry_close(struct registry *r, const char *id, enum pool_close how,
 		   uint64_t wait_ns);
+
+/*
+ * Has a session completed, as pool_complete() tells, and waits up to `wait_ns`
+ * for its end. 0: its VM needs us no more. -EINPROGRESS: not yet, it goes on;
+ * to ask again waits again. -ENOENT: no such session, or it ended otherwise;
+ * -ENOTCONN, -EBUSY; else why it was given up: the session is served on then.
+ */
+int registry_complete(struct registry *r, const char *id, uint64_t wait_ns);
 
 /* Asks all to close. Their ends are told by registry_fd(). */
 void registry_close_all(struct registry *r, enum pool_close how);

@@ -159,7 +159,8 @@ static json_t *session_json(const struct session_status *st,
 {
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:i, s:I, s:I, s:I, s:I,"
-		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I,"
+		" s:o}",
 		"id", st->id, "snapshot", st->snapshot, "state",
 		session_state_name(st->state), "policy",
 		session_policy_name(st->policy), "lingering", st->lingering,
@@ -173,7 +174,10 @@ static json_t *session_json(const struct session_status *st,
 		(json_int_t)st->outstanding, "parked", (json_int_t)st->parked,
 		"stalled", (json_int_t)st->stalled, "oldest_fault_us",
 		us(st->oldest_fault_ns), "blocked_us", us(st->blocked_ns),
-		"p50_us", us(st->p50_ns), "p99_us", us(st->p99_ns), "counters",
+		"p50_us", us(st->p50_ns), "p99_us", us(st->p99_ns), "p999_us",
+		us(st->p999_ns), "prefetching", st->prefetching, "completing",
+		st->completing, "working_set_pages",
+		(json_int_t)st->workingset_pages, "counters",
 		counters(st->counters));
 }
 

@@ -491,6 +491,7 @@ void session_status(struct session *s, struct session_status *ret_status)
 		.p50_ns = hist_percentile(&s->shown.latency, 0.50),
 		.p99_ns = hist_percentile(&s->shown.latency, 0.99),
 		.p999_ns = hist_percentile(&s->shown.latency, 0.999),
+		.prefetching = atomic_load(&s->shown.prefetching),
 		.completing = atomic_load(&s->shown.completing),
 		.workingset_pages = s->workingset_pages,
 	};

@@ -191,7 +191,7 @@ struct session_status {
 	uint64_t blocked_ns;	  /* time with at least one fault outstanding */
 	/* Of answered faults, from message to answer. */
 	uint64_t p50_ns, p99_ns, p999_ns;
-	bool completing;
+	bool prefetching, completing;
 	uint64_t workingset_pages; /* of the one that is or was prefetched */
 	uint64_t counters[SESSION_COUNTER_COUNT];
 };

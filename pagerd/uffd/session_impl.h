@@ -71,7 +71,7 @@ struct session {
 		_Atomic pid_t vmm_pid;
 		atomic_uint worker;
 		atomic_bool lingering;
-		atomic_bool completing;
+		atomic_bool prefetching, completing;
 		struct hist latency;
 	} shown;
 	struct pagestate *pages; /* counts by anybody, the rest worker */

@@ -4,7 +4,7 @@ target_link_libraries(pager_daemon_fixture
   PUBLIC pager_control pager_scratch PkgConfig::CMOCKA)
 
 pager_unit_test(options pager_options pager_scratch)
-foreach(name body pressure route rundir)
+foreach(name base64 body pressure route rundir)
   pager_unit_test(${name} pager_control pager_scratch)
 endforeach()
 foreach(name registry server)

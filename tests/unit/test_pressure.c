@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,6 +106,35 @@ static void reads_what_a_group_tells(void **state)
 	scratch_remove(folder);
 }
 
+static size_t limit_of(struct cache *c)
+{
+	struct cache_stats stats;
+
+	cache_stats(c, &stats);
+	return stats.limit;
+}
+
+static void the_watch_shrinks_a_cache(void **state)
+{
+	const struct cache_options options = {.limit = 64 * MIB};
+	char folder[SCRATCH_PATH_MAX];
+	struct pressure *p;
+	struct cache *c;
+
+	(void)state;
+	scratch_make(folder);
+	write_text(folder, "memory.max", "1000000\n");
+	write_text(folder, "memory.current", "990000\n");
+	assert_int_equal(cache_new(&options, &c), 0);
+	assert_int_equal(pressure_new(c, folder, &p), 0);
+	while (limit_of(c) == 64 * MIB)
+		sched_yield();
+	assert_int_equal(limit_of(c), 56 * MIB);
+	pressure_free(p);
+	cache_free(c);
+	scratch_remove(folder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -112,6 +142,7 @@ int main(void)
 		cmocka_unit_test(what_the_operator_sets_is_wanted),
 		cmocka_unit_test(the_groups_limit_counts),
 		cmocka_unit_test(reads_what_a_group_tells),
+		cmocka_unit_test(the_watch_shrinks_a_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,8 +241,7 @@ static void wrong_requests_are_told(void **state)
 	       "{\"snapshot\":\"guest\",\"policy\":\"hope\"}", 400,
 	       "bad_request");
 	expect("POST", "/v1/sessions",
-	       "{\"snapshot\":\"guest\",\"prefetch\":false}", 400,
-	       "bad_request");
+	       "{\"snapshot\":\"guest\",\"prefetch\":0}", 400, "bad_request");
 	expect("POST", "/v1/sessions", "{\"snapshot\":\"..\"}", 400,
 	       "bad_request");
 	expect("POST", "/v1/sessions", "{\"snapshot\":\"nobody\"}", 404,
@@ -286,6 +285,73 @@ static void live_vm_is_in_use(void **state)
 	expect("DELETE", "/v1/sessions/vm?force=1", "", 204, NULL);
 	assert_int_equal(daemon_fixture_reap(vmm), SIGKILL);
 	session_unref(s);
+}
+
+static void a_session_is_completed(void **state)
+{
+	struct daemon_fixture *f = *state;
+	struct session *s = daemon_fixture_create(f, "a");
+	pid_t vmm;
+
+	expect("POST", "/v1/sessions/b/complete", "", 404, "not_found");
+	expect("POST", "/v1/sessions/..a/complete", "", 400, "bad_request");
+	expect("POST", "/v1/sessions/a/complete", "", 409, "not_connected");
+	expect("POST", "/sessions/a/complete", "", 409, "not_connected");
+	vmm = daemon_fixture_vmm(session_socket_path(s));
+	session_unref(s);
+	expect("POST", "/v1/sessions/a/complete", "", 200, NULL);
+	expect("GET", "/v1/sessions/a", "", 404, "not_found");
+	daemon_fixture_kill(vmm);
+	s = daemon_fixture_create(f, "b");
+	vmm = daemon_fixture_vmm(session_socket_path(s));
+	session_unref(s);
+	expect("POST", "/sessions/b/complete", "", 204, NULL);
+	expect("POST", "/sessions/b/complete", "", 404, "not_found");
+	daemon_fixture_kill(vmm);
+}
+
+static void overlays_are_taken_and_refused(void **state)
+{
+	static const char *const bad[] = {
+		"7",
+		"[7]",
+		"[{}]",
+		"[{\"offset\":0}]",
+		"[{\"offset\":0,\"data_base64\":7}]",
+		"[{\"offset\":-1,\"data_base64\":\"AAAA\"}]",
+		"[{\"offset\":0,\"data_base64\":\"AAA\"}]",
+		"[{\"offset\":0,\"data_base64\":\"\"}]",
+		"[{\"offset\":0,\"data_base64\":\"AAAA\",\"path\":\"/x\"}]",
+		"[{\"offset\":0,\"data_base64\":\"AAAA\",\"x\":1}]",
+		"[{\"offset\":0,\"path\":\"etc/hostname\"}]",
+		"[{\"offset\":0,\"path\":\"/nowhere/at/all\"}]",
+		"[{\"offset\":0,\"path\":\"/dev/zero\"}]",
+		"[{\"offset\":262142,\"data_base64\":\"AAAA\"}]",
+		("[{\"offset\":0,\"data_base64\":\"AAAA\"},"
+		 "{\"offset\":2,\"data_base64\":\"AAAA\"}]"),
+	};
+	char body[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		(void)snprintf(body, sizeof(body),
+			       "{\"snapshot\":\"guest\",\"overlays\":%s}",
+			       bad[i]);
+		expect("POST", "/v1/sessions", body, 400, "bad_request");
+	}
+	expect("POST", "/v1/sessions",
+	       "{\"snapshot\":\"guest\",\"id\":\"a\",\"prefetch\":false,"
+	       "\"record\":true,\"overlays\":["
+	       "{\"offset\":262141,\"data_base64\":\"AAAA\"},"
+	       "{\"offset\":5,\"path\":\"/proc/self/exe\"}]}",
+	       400, "bad_request"); /* past the image's end */
+	expect("POST", "/v1/sessions",
+	       "{\"snapshot\":\"guest\",\"id\":\"a\",\"prefetch\":false,"
+	       "\"record\":true,\"overlays\":["
+	       "{\"offset\":262141,\"data_base64\":\"AAAA\"},"
+	       "{\"offset\":5,\"path\":\"/etc/passwd\"}]}",
+	       201, NULL);
+	expect("DELETE", "/v1/sessions/a", "", 204, NULL);
 }
 
 static void drain_and_undrain(void **state)
@@ -529,6 +595,8 @@ int main(void)
 		CASE(method_is_told_by_allow),
 		CASE(head_has_no_body),
 		CASE(live_vm_is_in_use),
+		CASE(a_session_is_completed),
+		CASE(overlays_are_taken_and_refused),
 		CASE(drain_and_undrain),
 		CASE(cap_is_told),
 		CASE(bodies_are_bounded),

@@ -15,10 +15,15 @@ target_compile_definitions(pager_uffd_bench
   PRIVATE UFFD_CLIENT="$<TARGET_FILE:uffd_client>")
 add_dependencies(pager_uffd_bench uffd_client)
 
-foreach(name regions pagestate timers handshake uffd)
+foreach(name regions pagestate timers overlay handshake uffd)
   pager_unit_test(${name} pager_uffd)
 endforeach()
 pager_unit_test(journal pager_uffd pager_scratch)
 foreach(name session fault policy huge)
+  pager_unit_test(${name} pager_uffd_bench)
+endforeach()
+
+# Pages before anybody waits for them.
+foreach(name ahead complete)
   pager_unit_test(${name} pager_uffd_bench)
 endforeach()

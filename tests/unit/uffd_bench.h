@@ -16,8 +16,9 @@
 struct bench;
 
 struct bench_options {
-	unsigned int workers; /* 0: 2 */
-	size_t cache;	      /* 0: 16 MiB */
+	unsigned int workers;			 /* 0: 2 */
+	size_t cache;				 /* 0: 16 MiB */
+	uint64_t complete_age_ns, complete_rate; /* 0: never; no limit */
 };
 
 struct bench *bench_new(const struct bench_options *options);
@@ -39,6 +40,14 @@ bool bench_is_zero(uint64_t page);
 void bench_publish_one_page(struct bench *b, const char *name, uint64_t size,
 			    uint64_t offset, uint8_t page[4096]);
 
+/*
+ * The last image with one page changed, published with a parent; bench_image()
+ * is the changed one from there on.
+ */
+void bench_publish_child(struct bench *b, const char *name, const char *parent,
+			 uint64_t size, uint64_t page);
+
+struct store *bench_store(struct bench *b);
 struct pool *bench_pool(struct bench *b);
 struct cache *bench_cache(struct bench *b);
 const char *bench_folder(struct bench *b); /* RUNTIME/sessions */
@@ -75,6 +84,7 @@ void bench_let_others_in(struct bench *b, struct session *s);
 
 /* Waits for a session to end in that way, and drops the reference. */
 void bench_expect_end(struct bench *b, struct session *s, enum session_end end);
+void bench_expect_any_end(struct bench *b, struct session *s);
 
 /* A VMM: a process, its memory and what it says. */
 struct vmm {

@@ -251,7 +251,8 @@ static int start(struct pressure *p)
 	return r ? err_set(-r, "memory pressure: cannot start a thread") : 0;
 }
 
-int pressure_new(struct cache *c, struct pressure **ret_pressure)
+int pressure_new(struct cache *c, const char *group,
+		 struct pressure **ret_pressure)
 {
 	struct pressure *p = calloc(1, sizeof(*p));
 	int r;
@@ -259,7 +260,10 @@ int pressure_new(struct cache *c, struct pressure **ret_pressure)
 	if (!p)
 		return -ENOMEM;
 	p->cache = c;
-	find_group(p->group);
+	if (group)
+		(void)snprintf(p->group, sizeof(p->group), "%s", group);
+	else
+		find_group(p->group);
 	p->trigger = open_trigger(p->group);
 	p->stop = eventfd(0, EFD_CLOEXEC);
 	r = start(p);

@@ -48,8 +48,9 @@ int pressure_read(const char *group, uint64_t elapsed_ns, uint64_t *total_us,
 struct pressure;
 
 /*
- * Starts a thread that watches and resizes. -EOPNOTSUPP: the kernel tells
- * nothing of its memory.
+ * Starts a thread that watches and resizes. `group` is a control group's
+ * folder; NULL: our own. -EOPNOTSUPP: the kernel tells nothing of its memory.
  */
-int pressure_new(struct cache *c, struct pressure **ret_pressure);
+int pressure_new(struct cache *c, const char *group,
+		 struct pressure **ret_pressure);
 void pressure_free(struct pressure *p); /* accepts NULL */

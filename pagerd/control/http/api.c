@@ -89,59 +89,6 @@ int api_sessions(const struct request *rq, struct reply *rp)
 	return reply_json(rp, 200, stats_sessions(rq->daemon));
 }
 
-struct create_body {
-	const char *snapshot, *id, *policy;
-	uint32_t uid, gid;
-};
-
-static const struct body_field create_fields[] = {
-	{"snapshot", BODY_STRING, true, offsetof(struct create_body, snapshot)},
-	{"id", BODY_STRING, false, offsetof(struct create_body, id)},
-	{"policy", BODY_STRING, false, offsetof(struct create_body, policy)},
-	{"uid", BODY_ID32, false, offsetof(struct create_body, uid)},
-	{"gid", BODY_ID32, false, offsetof(struct create_body, gid)},
-	{0},
-};
-
-static int create(struct registry *registry, const struct create_body *b,
-		  struct reply *rp)
-{
-	struct registry_request request = {
-		.id = b->id,
-		.snapshot = b->snapshot,
-		.policy = SESSION_KILL,
-		.uid = b->uid,
-		.gid = b->gid,
-	};
-	struct session *s;
-	int r;
-
-	if (b->policy && session_policy_parse(b->policy, &request.policy) < 0)
-		return err_set(-EINVAL,
-			       "'policy' must be kill, poison or stall");
-	r = registry_create(registry, &request, &s);
-	if (r < 0)
-		return r;
-	r = reply_json(rp, 201,
-		       json_pack("{s:s, s:s}", "id", session_id(s),
-				 "socket_path", session_socket_path(s)));
-	session_unref(s);
-	return r;
-}
-
-int api_session_create(const struct request *rq, struct reply *rp)
-{
-	struct create_body b = {.uid = geteuid(), .gid = getegid()};
-	json_t *object;
-	int r = body_read(rq->body, rq->length, create_fields, &b, &object);
-
-	if (r < 0)
-		return r;
-	r = create(rq->daemon->registry, &b, rp);
-	json_decref(object);
-	return r;
-}
-
 int api_session_show(const struct request *rq, struct reply *rp)
 {
 	struct session *s;

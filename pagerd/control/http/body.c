@@ -64,6 +64,14 @@ static int read_flag(const struct body_field *f, const json_t *value, void *to)
 	return 0;
 }
 
+static int read_list(const struct body_field *f, const json_t *value, void *to)
+{
+	if (!json_is_array(value))
+		return err_set(-EINVAL, "'%s' must be a list", f->name);
+	memcpy(to, &value, sizeof(value));
+	return 0;
+}
+
 static int read_field(const struct body_field *f, const json_t *value,
 		      void *values)
 {
@@ -76,6 +84,8 @@ static int read_field(const struct body_field *f, const json_t *value,
 		return read_id32(f, value, to);
 	case BODY_NUMBER:
 		return read_number(f, value, to);
+	case BODY_LIST:
+		return read_list(f, value, to);
 	default:
 		return read_flag(f, value, to);
 	}

@@ -17,6 +17,7 @@ enum body_type {
 	BODY_ID32,   /* uid_t or gid_t: 0 to 2^32 - 2 */
 	BODY_NUMBER, /* uint64_t: 0 to 2^63 - 1 */
 	BODY_FLAG,   /* bool */
+	BODY_LIST,   /* const json_t *, an array; lives as the object */
 };
 
 struct body_field {

@@ -8,6 +8,7 @@
 #include "pagerd/control/cache/cacheapi.h"
 #include "pagerd/control/http/api.h"
 #include "pagerd/control/http/predecessor.h"
+#include "pagerd/control/session/sessionapi.h"
 
 const struct route routes[] = {
 	{"GET", "/v1/health", api_health, "Is every VM being served?"},
@@ -15,9 +16,11 @@ const struct route routes[] = {
 	 "Sums over all sessions, and the cache"},
 	{"GET", "/v1/snapshots", api_snapshots, "The snapshots of the store"},
 	{"GET", "/v1/sessions", api_sessions, "All sessions"},
-	{"POST", "/v1/sessions", api_session_create, "Make a session"},
+	{"POST", "/v1/sessions", sessionapi_create, "Make a session"},
 	{"GET", "/v1/sessions/{id}", api_session_show, "One session"},
 	{"DELETE", "/v1/sessions/{id}", api_session_delete, "End a session"},
+	{"POST", "/v1/sessions/{id}/complete", sessionapi_complete,
+	 "Install all that is absent and let the VM go"},
 	{"GET", "/v1/cache", cacheapi_show, "The block cache"},
 	{"GET", "/v1/cache/curve", cacheapi_curve,
 	 "Hit ratios predicted for other sizes of the cache"},
@@ -37,6 +40,8 @@ const struct route routes[] = {
 	{"GET", "/health", predecessor_health, "Version and sessions"},
 	{"GET", "/stats", api_stats, "As /v1/stats"},
 	{"POST", "/drain", predecessor_drain, "Refuse new sessions"},
+	{"POST", "/sessions/{id}/complete", sessionapi_complete_old,
+	 "Install all that is absent and let the VM go"},
 	{"POST", "/sessions/{id}/close", predecessor_close,
 	 "End a session, or let it end with its VM"},
 };

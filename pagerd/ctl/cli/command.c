@@ -91,6 +91,19 @@ static const struct command_option create_options[] = {
 	 "Gives the session's socket to user U, whose VMM may then connect."},
 	{OPTION_GID, VALUE_NUMBER, "gid", "G", false, false,
 	 "the group of the socket", "Gives the socket to group G."},
+	{OPTION_OVERLAY, VALUE_FILE_PAIR, "overlay", "OFFSET=FILE", false, true,
+	 "lay FILE's bytes over the memory",
+	 "Lays the bytes of FILE over the guest's memory at OFFSET, for this "
+	 "session alone: a host name, a key, a seed. The snapshot stays as it "
+	 "is. OFFSET takes the suffixes K, M, G and T. The daemon reads FILE."},
+	{OPTION_NO_PREFETCH, VALUE_NONE, "no-prefetch", NULL, false, false,
+	 "install only what the guest asks for",
+	 "Does not install the snapshot's working set ahead of the guest."},
+	{OPTION_RECORD, VALUE_NONE, "record", NULL, false, false,
+	 "record the working set anew",
+	 "Notes what the guest touches first, and merges it into the "
+	 "snapshot's working set; nothing is installed ahead of it. Without "
+	 "this, a snapshot that has no working set yet has one recorded."},
 	{.name = NULL},
 };
 
@@ -197,6 +210,13 @@ const struct command commands[] = {
 	 "Ends a session. It is refused while a live VM depends on the "
 	 "session.",
 	 sessions_close},
+	{"session complete", "ID", VALUE_SESSION, 1, 1, no_options,
+	 "install all that is absent, let the VM go",
+	 "Installs all pages that the VM has not got yet, verifies every one, "
+	 "and ends the session: the VM goes on without the daemon. Waits for "
+	 "that. When it fails or is interrupted, the VM is served on as "
+	 "before.",
+	 sessions_complete},
 	{"cache stats", "", VALUE_NONE, 0, 0, cache_stats_options,
 	 "show the block cache's figures",
 	 "Shows the block cache: its size, what is in it, and lookups by the "

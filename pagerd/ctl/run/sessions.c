@@ -1,10 +1,12 @@
 #include "pagerd/ctl/run/sessions.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+#include "fs/io/text.h"
 #include "pagerd/client/http.h"
 #include "pagerd/ctl/run/service.h"
 #include "pagerd/ctl/term/output.h"
@@ -38,6 +40,53 @@ static int set_number(json_t *body, const struct invocation *inv,
 		body, key, json_integer((json_int_t)parse_number(inv, id, 0)));
 }
 
+static int add_overlay(json_t *list, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	_cleanup_free_ char *offset = strndup(text, (size_t)(equals - text));
+	_cleanup_free_ char *path = NULL;
+	uint64_t at;
+
+	if (!offset)
+		return -ENOMEM;
+	if (text_parse_size(offset, &at) < 0)
+		return err_set(-EINVAL, "--overlay: '%s' is no offset", offset);
+	/* The daemon may have another working directory. */
+	path = realpath(equals + 1, NULL);
+	if (!path)
+		return err_set(-errno, "%s: %m", equals + 1);
+	return json_array_append_new(list,
+				     json_pack("{s:I, s:s}", "offset",
+					       (json_int_t)at, "path", path));
+}
+
+static int set_overlays(json_t *body, const struct invocation *inv)
+{
+	json_t *list cleanup(cleanup_json) = json_array();
+
+	if (parse_count(inv, OPTION_OVERLAY) == 0)
+		return 0;
+	for (unsigned int i = 0; i < inv->value_count; i++) {
+		int r = inv->values[i].option->id == OPTION_OVERLAY
+				? add_overlay(list, inv->values[i].text)
+				: 0;
+		if (r < 0)
+			return r;
+	}
+	return json_object_set(body, "overlays", list);
+}
+
+static int set_flags(json_t *body, const struct invocation *inv)
+{
+	int r = 0;
+
+	if (parse_count(inv, OPTION_NO_PREFETCH))
+		r = json_object_set_new(body, "prefetch", json_false());
+	if (r == 0 && parse_count(inv, OPTION_RECORD))
+		r = json_object_set_new(body, "record", json_true());
+	return r;
+}
+
 static json_t *create_body(const struct invocation *inv)
 {
 	json_t *body cleanup(cleanup_json) =
@@ -60,6 +109,11 @@ int sessions_create(const struct invocation *inv)
 	if (!body)
 		return output_error("session create",
 				    err_set(-EINVAL, "the id is not UTF-8"));
+	r = set_overlays(body, inv);
+	if (r == 0)
+		r = set_flags(body, inv);
+	if (r < 0)
+		return output_error("session create", r);
 	r = service_call(inv, "POST", "/v1/sessions", body, &reply);
 	if (r < 0)
 		return output_error("session create", r);
@@ -159,4 +213,36 @@ int sessions_close(const struct invocation *inv)
 	if (reply && !inv->quiet)
 		output_line("%s: %s", inv->operands[0], state);
 	return STATUS_DONE;
+}
+
+/* Asks again for as long as the daemon is at it. */
+static int complete(const struct invocation *inv, json_t **ret_reply)
+{
+	_cleanup_free_ char *base =
+		http_path("/v1/sessions/", inv->operands[0]);
+	_cleanup_free_ char *path = NULL;
+
+	if (!base || asprintf(&path, "%s/complete", base) < 0)
+		return -ENOMEM;
+	for (;;) {
+		json_t *reply cleanup(cleanup_json) = NULL;
+		int r = service_call(inv, "POST", path, NULL, &reply);
+
+		if (r < 0)
+			return r;
+		if (strcmp(text_of(reply, "state"), "completing") != 0) {
+			*ret_reply = steal_ptr(reply);
+			return 0;
+		}
+	}
+}
+
+int sessions_complete(const struct invocation *inv)
+{
+	json_t *reply cleanup(cleanup_json) = NULL;
+	int r = complete(inv, &reply);
+
+	if (r < 0)
+		return output_error("session complete", r);
+	return inv->json ? output_json(inv, steal_ptr(reply)) : STATUS_DONE;
 }

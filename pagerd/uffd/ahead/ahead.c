@@ -276,7 +276,8 @@ static void begin_batch(struct batch *b, struct session *s,
 	list_append(&s->ahead.batches[lane], &b->session_node);
 	g->page = p->page;
 	g->count = p->count;
-	g->class = CACHE_PREFETCH;
+	/* A completion reads each page once, as a scan does. */
+	g->class = lane == AHEAD_COMPLETE ? CACHE_BULK : CACHE_PREFETCH;
 	g->done = gathered;
 	for (unsigned int i = 0; i < p->count; i++)
 		g->what[i] = b->huge || p->mask & 1u << i ? GATHER_ZERO
@@ -336,6 +337,7 @@ static void over(struct session *s, enum ahead_lane lane)
 	log_debug("working set installed session=%s pages=%" PRIu64, s->id,
 		  session_counter(s, SESSION_COUNT_PREFETCHED));
 	plan_free(steal_ptr(s->ahead.plan));
+	atomic_store(&s->shown.prefetching, false);
 }
 
 /* Nothing more to begin and nothing under way: the lane is through. */
@@ -587,9 +589,11 @@ void ahead_prefetch(struct session *s)
 {
 	struct ahead *a = &s->ahead;
 
-	if (a->plan)
-		list_append(&worker_of(s)->ahead.lanes[AHEAD_PREFETCH],
-			    &a->lanes[AHEAD_PREFETCH]);
+	if (!a->plan)
+		return;
+	atomic_store(&s->shown.prefetching, true);
+	list_append(&worker_of(s)->ahead.lanes[AHEAD_PREFETCH],
+		    &a->lanes[AHEAD_PREFETCH]);
 }
 
 void ahead_complete(struct session *s)
