@@ -349,7 +349,7 @@ def test_bash_completes(place, store):
     store.ctl("publish", "gamma", "--memory", place / "in")
     assert complete(store, "pub") == ["publish"]
     assert complete(store, "session", "") == ["create", "list", "show",
-                                              "close"]
+                                              "close", "complete"]
     assert complete(store, "show", "g") == ["gamma", "guest"]
     assert complete(store, "rm", "gamma", "gu") == ["guest"]
     assert complete(store, "publish", "x", "--codec", "l") == ["lz4"]

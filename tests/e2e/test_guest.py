@@ -17,7 +17,7 @@ from conftest import BUILD, HERE, PAGE, Store
 
 GUEST = HERE.parent.parent / "contrib" / "guest"
 SHIM = BUILD / "contrib" / "preload" / "libpager-preload.so"
-CLIENT = BUILD / "tests" / "e2e" / "e2e_client"
+CLIENT = BUILD / "tests" / "e2e" / "programs" / "e2e_client"
 MIB = 256
 
 sys.path.insert(0, str(GUEST))

@@ -10,7 +10,7 @@ import subprocess
 from conftest import BUILD, DEADLINE
 
 PAGERFS = BUILD / "fs" / "mount" / "pagerfs"
-READX = BUILD / "tests" / "e2e" / "readx"
+READX = BUILD / "tests" / "e2e" / "programs" / "readx"
 
 _cached = (BUILD / "CMakeCache.txt").read_text()
 SANITIZED = bool(re.search(r"^PAGER_SANITIZE:\w+=.+$", _cached, re.M))

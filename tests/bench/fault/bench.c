@@ -16,7 +16,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/io/page.h"
-#include "tests/bench/bare.h"
+#include "tests/bench/fault/bare.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/image.h"
 #include "tests/bench/served.h"

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import BUILD, DEADLINE, Store, make_image
 
-SURVIVOR = BUILD / "tests" / "e2e" / "survivor"
+SURVIVOR = BUILD / "tests" / "e2e" / "programs" / "survivor"
 DEATHS = int(os.environ.get("PAGER_DEATHS", 40))
 VMS = int(os.environ.get("PAGER_DEATHS_VMS", 8))
 SEED = int(os.environ.get("PAGER_DEATHS_SEED", time.time_ns() % 1000000))

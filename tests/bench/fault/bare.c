@@ -1,4 +1,4 @@
-#include "tests/bench/bare.h"
+#include "tests/bench/fault/bare.h"
 
 #include <errno.h>
 #include <fcntl.h>
