@@ -1,7 +1,9 @@
 """The cache as its operator sees it: figures, commands, bounds."""
 import json
 import os
+import pty
 import re
+import signal
 import subprocess
 
 import pytest
@@ -84,6 +86,62 @@ def test_commands_by_snapshot(start, ctl, store):
     ctl(daemon, "cache", "warm", "guest", "--working-set", code=3)
     ctl(daemon, "cache", "evict", "--block", "0" * 32, code=3)
     ctl(daemon, "cache", "evict", "--all", "--idle", 3, code=2)
+
+
+def interrupted(daemon, command, *options):
+    """A slow command under Ctrl-C: its terminal's text, and its job."""
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+            [PAGERCTL, "--runtime", daemon.runtime, "cache", command, "guest",
+             "--rate", "8K", *options], stdout=subprocess.PIPE,
+            stderr=terminal, text=True) as process:
+        os.close(terminal)
+        text = b""
+        while b"%" not in text:
+            text += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with open(ours, "rb") as rest:
+            try:
+                while more := rest.read1():
+                    text += more
+            except OSError:  # the other end is closed
+                pass
+        assert process.wait(DEADLINE) == 128 + signal.SIGINT
+        assert process.stdout.read() == ""
+    return text.decode(), daemon.get("/v1/cache")["jobs"][-1]
+
+
+@pytest.mark.parametrize("command", ["warm", "pin"])
+def test_an_interrupt_ends_the_work(start, attach, store, ctl, command):
+    daemon = start("--cache", "16M")
+    _, vmm = attach(daemon)
+    text, job = interrupted(daemon, command)
+    assert re.search(r"cache \w+ \[[#.]+\]", text)
+    assert f"cache {command}: guest: cancelled after" in text
+    assert job["kind"] == command and job["state"] == "cancelled"
+    assert job["done"] < job["blocks"]
+    cache = daemon.get("/v1/cache")
+    assert cache["pins"] == [] and cache["held"] == 0
+    ctl(daemon, "cache", "cancel", job["id"])
+    ctl(daemon, "cache", "cancel", 1000, code=3)
+    assert vmm.ask("all") == sha256(store.images["guest"])
+
+
+def test_a_job_is_cancelled_by_somebody_else(start, ctl):
+    daemon = start("--cache", "16M")
+    with subprocess.Popen(
+            [PAGERCTL, "--runtime", daemon.runtime, "cache", "warm", "guest",
+             "--rate", "8K"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True) as warm:
+        while not daemon.get("/v1/cache")["jobs"]:
+            pass
+        ctl(daemon, "cache", "cancel", 1)
+        out, err = warm.communicate(timeout=DEADLINE)
+    # No progress in a pipe: one line tells why it ended.
+    assert out == ""
+    assert re.fullmatch("pagerctl: cache warm: guest: cancelled after [0-9]+ "
+                        "of [0-9]+ blocks\n", err)
+    assert warm.returncode == 1
 
 
 def test_a_pin_that_does_not_fit_tells_the_numbers(start, store):

@@ -32,6 +32,7 @@ struct job {
 	uint64_t blocks, done, found;
 	uint64_t due_ns; /* when it is its turn */
 	uint64_t ended_ns;
+	bool cancelled; /* it is to end */
 	char *error;
 };
 
@@ -61,6 +62,7 @@ const char *jobs_state_name(enum job_state state)
 		[JOB_RUNNING] = "running",
 		[JOB_DONE] = "done",
 		[JOB_FAILED] = "failed",
+		[JOB_CANCELLED] = "cancelled",
 	};
 
 	assert(state < JOB_STATE_COUNT);
@@ -136,11 +138,9 @@ static void forget_old(struct jobs *j)
 }
 
 /* With the lock held. */
-static void end_job(struct jobs *j, struct job *job, int error)
+static void end_job(struct jobs *j, struct job *job, enum job_state state)
 {
-	job->state = error ? JOB_FAILED : JOB_DONE;
-	if (error)
-		job->error = strdup(err_text(error));
+	job->state = state;
 	job->ended_ns = now_ns();
 	snapshot_unref(steal_ptr(job->snap));
 	blockset_release(&job->set);
@@ -150,8 +150,10 @@ static void end_job(struct jobs *j, struct job *job, int error)
 
 static void note_step(struct jobs *j, struct job *job, int result, bool found)
 {
+	if (result < 0)
+		job->error = strdup(err_text(result));
 	if (result <= 0) {
-		end_job(j, job, result);
+		end_job(j, job, result ? JOB_FAILED : JOB_DONE);
 		return;
 	}
 	job->done++;
@@ -163,8 +165,9 @@ static void note_step(struct jobs *j, struct job *job, int result, bool found)
 }
 
 /*
- * The running job whose turn came first. One that has no rate is always due:
- * it goes to the end of its kind by being told the present.
+ * The running job whose turn came first; one that is to end does not wait for
+ * its turn. One that has no rate is always due: it goes to the end of its kind
+ * by being told the present.
  */
 static struct job *next_job(struct jobs *j)
 {
@@ -173,8 +176,11 @@ static struct job *next_job(struct jobs *j)
 	list_foreach (n, &j->list) {
 		struct job *job = container_of(n, struct job, node);
 
-		if (job->state == JOB_RUNNING &&
-		    (!first || job->due_ns < first->due_ns))
+		if (job->state != JOB_RUNNING)
+			continue;
+		if (job->cancelled)
+			return job;
+		if (!first || job->due_ns < first->due_ns)
 			first = job;
 	}
 	return first;
@@ -194,6 +200,18 @@ static void run_step(struct jobs *j, struct job *job)
 	note_step(j, job, r, found);
 }
 
+/* With the lock held, which is dropped meanwhile. */
+static void stop_job(struct jobs *j, struct job *job)
+{
+	if (job->is_pin) {
+		lock_drop(&j->lock);
+		/* Somebody may have unpinned it before. */
+		(void)pins_remove(j->pins, job->name);
+		lock_take(&j->lock);
+	}
+	end_job(j, job, JOB_CANCELLED);
+}
+
 static void *work(void *arg)
 {
 	struct jobs *j = arg;
@@ -206,6 +224,8 @@ static void *work(void *arg)
 
 		if (!job)
 			condition_wait(&j->changed, &j->lock);
+		else if (job->cancelled)
+			stop_job(j, job);
 		else if (job->due_ns > now_ns())
 			(void)condition_wait_until(&j->changed, &j->lock,
 						   job->due_ns);
@@ -330,6 +350,22 @@ int jobs_pin(struct jobs *j, struct snapshot *snap,
 	if (r < 0)
 		(void)pins_remove(j->pins, snapshot_name(snap));
 	return r;
+}
+
+int jobs_cancel(struct jobs *j, uint64_t id)
+{
+	LOCK_GUARD(&j->lock);
+	list_foreach (n, &j->list) {
+		struct job *job = container_of(n, struct job, node);
+
+		if (job->id != id)
+			continue;
+		job->cancelled = true;
+		condition_wake_all(&j->changed);
+		return 0;
+	}
+	return err_set(-ENOENT, "%llu: no such cache job",
+		       (unsigned long long)id);
 }
 
 static int copy_status(const struct job *job, struct job_status *ret_status)

@@ -39,7 +39,20 @@ int jobs_warm(struct jobs *j, struct snapshot *snap,
 int jobs_pin(struct jobs *j, struct snapshot *snap,
 	     const struct jobs_options *options, uint64_t *ret_id);
 
-enum job_state { JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_STATE_COUNT };
+/*
+ * Ends a job after the block that it is at; what was read stays, but a pin
+ * whose blocks are being loaded is taken away. Does not wait: the state tells.
+ * One that has ended is left as it is. -ENOENT: there is no such job.
+ */
+int jobs_cancel(struct jobs *j, uint64_t id);
+
+enum job_state {
+	JOB_RUNNING,
+	JOB_DONE,
+	JOB_FAILED,
+	JOB_CANCELLED,
+	JOB_STATE_COUNT
+};
 
 struct job_status {
 	uint64_t id;	      /* from 1 on */
@@ -56,5 +69,5 @@ struct job_status {
 int jobs_list(struct jobs *j, struct job_status **ret_list, size_t *ret_count);
 void jobs_list_free(struct job_status *list, size_t count);
 
-/* "running", "done", "failed". */
+/* "running", "done", "failed", "cancelled". */
 const char *jobs_state_name(enum job_state state);

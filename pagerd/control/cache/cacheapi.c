@@ -222,6 +222,19 @@ int cacheapi_pin(const struct request *rq, struct reply *rp)
 	return load(rq, pin_fields, jobs_pin, rp);
 }
 
+int cacheapi_cancel(const struct request *rq, struct reply *rp)
+{
+	uint64_t id;
+	int r = text_parse_u64(rq->parameter, &id);
+
+	if (r < 0)
+		return err_set(-EINVAL, "a job's id is a number");
+	r = jobs_cancel(rq->daemon->jobs, id);
+	return r < 0 ? r
+		     : reply_json(rp, 202,
+				  json_pack("{s:I}", "job", (json_int_t)id));
+}
+
 int cacheapi_unpin(const struct request *rq, struct reply *rp)
 {
 	json_t *object cleanup(cleanup_json) = NULL;

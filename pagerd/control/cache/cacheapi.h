@@ -11,3 +11,4 @@ route_handler cacheapi_resize;
 route_handler cacheapi_pin;
 route_handler cacheapi_unpin;
 route_handler cacheapi_warm;
+route_handler cacheapi_cancel;

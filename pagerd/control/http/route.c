@@ -34,6 +34,8 @@ const struct route routes[] = {
 	{"POST", "/v1/cache/unpin", cacheapi_unpin, "Let a pinned snapshot go"},
 	{"POST", "/v1/cache/warm", cacheapi_warm,
 	 "Read a snapshot into the cache"},
+	{"DELETE", "/v1/cache/jobs/{id}", cacheapi_cancel,
+	 "End a warm, or a pin that is being loaded"},
 	{"POST", "/v1/drain", api_drain, "Refuse new sessions"},
 	{"POST", "/v1/undrain", api_undrain, "Take new sessions again"},
 	{"GET", "/metrics", api_metrics, "Every counter, for Prometheus"},

@@ -248,7 +248,8 @@ const struct command commands[] = {
 	 "Reads all blocks of a snapshot into the cache and keeps them there "
 	 "until it is unpinned or the daemon ends. Refused where they do not "
 	 "fit: a quarter of the cache is kept for the others. A pinned "
-	 "snapshot cannot be removed from the store.",
+	 "snapshot cannot be removed from the store. Interrupted before all "
+	 "is there, it is not pinned.",
 	 cachectl_pin},
 	{"cache unpin", "NAME", VALUE_SNAPSHOT, 1, 1, no_options,
 	 "let a pinned snapshot go",
@@ -258,8 +259,14 @@ const struct command commands[] = {
 	{"cache warm", "NAME", VALUE_SNAPSHOT, 1, 1, warm_options,
 	 "read a snapshot into the cache",
 	 "Reads all blocks of a snapshot into the cache. They count as used "
-	 "once. Interrupted, the daemon goes on with it.",
+	 "once. Interrupted, it ends; what was read stays.",
 	 cachectl_warm},
+	{"cache cancel", "JOB", VALUE_NUMBER, 1, 1, no_options,
+	 "end a warm or a pin of somebody else's",
+	 "Ends a job of the cache, by its number in 'cache stats': a warm, or "
+	 "a "
+	 "pin whose blocks are being loaded, which is taken away.",
+	 cachectl_cancel},
 	{"health", "", VALUE_NONE, 0, 0, no_options,
 	 "ask the daemon whether it is well",
 	 "Prints the daemon's health; the exit status is 0 when it is well.",

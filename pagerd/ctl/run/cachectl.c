@@ -1,6 +1,7 @@
 #include "pagerd/ctl/run/cachectl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -199,12 +200,24 @@ static int ask_for_job(struct http *h, unsigned long long id, json_t **ret_job)
 			: err_set(-EPROTO, "the daemon has forgotten the job");
 }
 
-/* Its end is only to be had by asking. */
+static int cancel_job(struct http *h, unsigned long long id)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/v1/cache/jobs/%llu", id);
+	return api_call(h, "DELETE", path, NULL, NULL);
+}
+
+/*
+ * Its end is only to be had by asking. Interrupted, the job is ended, and
+ * followed to there; a second signal does not wait for that.
+ */
 static int follow(struct http *h, unsigned long long id, struct progress *p,
 		  json_t **ret_job)
 {
-	const volatile int *cancelled = interrupt_watch();
+	const volatile int *interrupted = interrupt_watch();
 	const struct timespec pause = {.tv_nsec = POLL_NS};
+	bool cancelled = false;
 	json_t *job;
 	int r;
 
@@ -220,8 +233,12 @@ static int follow(struct http *h, unsigned long long id, struct progress *p,
 		}
 		json_decref(job);
 		(void)nanosleep(&pause, NULL);
-		if (*cancelled)
-			return -ECANCELED;
+		if (!*interrupted || cancelled)
+			continue;
+		r = cancel_job(h, id);
+		if (r < 0)
+			return r;
+		cancelled = true;
 	}
 	return r;
 }
@@ -244,17 +261,32 @@ static int run_job(const struct invocation *inv, const char *path,
 	return r;
 }
 
+/* By our own signal, or by somebody else. */
+static int tell_cancelled(const struct invocation *inv, const json_t *job)
+{
+	int status = fail(inv, err_set(-ECANCELED,
+				       "%s: cancelled after %llu of %llu "
+				       "blocks",
+				       inv->operands[0], number(job, "done"),
+				       number(job, "blocks")));
+
+	return interrupt_status() ? interrupt_status() : status;
+}
+
 static int tell_job(const struct invocation *inv, json_t *job)
 {
 	const char *error = json_string_value(json_object_get(job, "error"));
+	const char *state = json_string_value(json_object_get(job, "state"));
 	char size[TEXT_SIZE_MAX];
 	int status = STATUS_DONE;
 
 	if (error)
 		status = fail(inv, err_set(-EIO, "%s", error));
+	else if (strcmp(state, "cancelled") == 0)
+		status = tell_cancelled(inv, job);
 	if (inv->json)
 		(void)output_json(inv, json_incref(job));
-	else if (!error && !inv->quiet)
+	else if (status == STATUS_DONE && !inv->quiet)
 		output_line(
 			"%s: %llu blocks, %s, of which %llu were there",
 			inv->operands[0], number(job, "done"),
@@ -274,11 +306,6 @@ static int load(const struct invocation *inv, const char *path,
 	json_t *job cleanup(cleanup_json) = NULL;
 	int r = run_job(inv, path, body, &job);
 
-	if (r == -ECANCELED) {
-		(void)fail(inv, err_set(r, "the daemon goes on with it; see "
-					   "'pagerctl cache stats'"));
-		return interrupt_status();
-	}
 	return r < 0 ? fail(inv, r) : tell_job(inv, job);
 }
 
@@ -291,4 +318,17 @@ int cachectl_warm(const struct invocation *inv)
 {
 	return load(inv, "/v1/cache/warm",
 		    parse_count(inv, OPTION_WORKING_SET) > 0);
+}
+
+int cachectl_cancel(const struct invocation *inv)
+{
+	struct http *h cleanup(cleanup_http) = NULL;
+	uint64_t id;
+	int r = text_parse_u64(inv->operands[0], &id);
+
+	if (r == 0)
+		r = api_open(inv->runtime, &h);
+	if (r == 0)
+		r = cancel_job(h, id);
+	return r < 0 ? fail(inv, r) : STATUS_DONE;
 }

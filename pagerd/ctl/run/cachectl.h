@@ -10,3 +10,4 @@ int cachectl_evict(const struct invocation *inv);
 int cachectl_pin(const struct invocation *inv);
 int cachectl_unpin(const struct invocation *inv);
 int cachectl_warm(const struct invocation *inv);
+int cachectl_cancel(const struct invocation *inv);

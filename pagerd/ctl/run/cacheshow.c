@@ -91,21 +91,22 @@ static int print_pins(const json_t *pins)
 
 static int print_jobs(const json_t *jobs)
 {
-	struct table *t cleanup(cleanup_table) = table_new(6, 0x30);
-	char cells[2][NUMBER_WIDTH];
+	struct table *t cleanup(cleanup_table) = table_new(7, 0x31);
+	char cells[3][NUMBER_WIDTH];
 	const json_t *j;
 	size_t i;
-	int r = t ? table_add(t, "JOB", "SNAPSHOT", "STATE", "ERROR", "BLOCKS",
-			      "DONE")
+	int r = t ? table_add(t, "JOB", "KIND", "SNAPSHOT", "STATE", "BLOCKS",
+			      "DONE", "ERROR")
 		  : -ENOMEM;
 
 	json_array_foreach(jobs, i, j)
 	{
 		if (r == 0)
-			r = table_add(t, text(j, "kind"), text(j, "snapshot"),
-				      text(j, "state"), text(j, "error"),
-				      count(j, "blocks", cells[0]),
-				      count(j, "done", cells[1]));
+			r = table_add(
+				t, count(j, "id", cells[0]), text(j, "kind"),
+				text(j, "snapshot"), text(j, "state"),
+				count(j, "blocks", cells[1]),
+				count(j, "done", cells[2]), text(j, "error"));
 	}
 	if (r == 0 && i)
 		table_print(t, stdout);

@@ -221,6 +221,38 @@ static void a_rate_is_kept(void **state)
 	/* Which is given up at the end. */
 }
 
+/* What was read stays; a pin does not, and its snapshot can go. */
+static void a_job_is_cancelled(void **state)
+{
+	struct rig *rig = *state;
+	const struct jobs_options slow = {.rate = 4096};
+	uint64_t ids[2];
+
+	ids[0] = warm(rig, rig->a, slow);
+	assert_int_equal(jobs_pin(rig->jobs, rig->b, &slow, &ids[1]), 0);
+	while (status_of(rig, ids[0]).done == 0 ||
+	       status_of(rig, ids[1]).done == 0)
+		sched_yield();
+	for (int i = 0; i < 2; i++) {
+		struct job_status s;
+
+		assert_int_equal(jobs_cancel(rig->jobs, ids[i]), 0);
+		s = wait_for(rig, ids[i]);
+		assert_int_equal(s.state, JOB_CANCELLED);
+		assert_true(s.done < s.blocks);
+		assert_null(s.error);
+	}
+	assert_true(rig_stats(rig->cache).blocks > 0);
+	assert_int_equal(rig_stats(rig->cache).held, 0);
+	assert_int_equal(pins_remove(rig->pins, "b"), -ENOENT);
+	/* One that has ended stays what it was. */
+	ids[0] = warm(rig, rig->a, (struct jobs_options){0});
+	assert_int_equal(wait_for(rig, ids[0]).state, JOB_DONE);
+	assert_int_equal(jobs_cancel(rig->jobs, ids[0]), 0);
+	assert_int_equal(status_of(rig, ids[0]).state, JOB_DONE);
+	assert_int_equal(jobs_cancel(rig->jobs, 1000), -ENOENT);
+}
+
 static void warms_a_working_set(void **state)
 {
 	struct rig *rig = *state;
@@ -449,6 +481,7 @@ int main(void)
 		TEST(a_set_is_all_that_was_published),
 		TEST(warms_all_once),
 		TEST(a_rate_is_kept),
+		TEST(a_job_is_cancelled),
 		TEST(warms_a_working_set),
 		TEST(a_pinned_snapshot_stays),
 		TEST(a_pinned_snapshot_is_leased),
