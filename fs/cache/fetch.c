@@ -8,6 +8,10 @@
  *   a try: locate [-> loading -> locate] -> queued -> reading -> finished
  *   a try that fails -> paused -> the next try, or finished with the error
  *
+ * An urgent fetch that waited for somebody else's read takes its failure as a
+ * try of its own and, after the pause, asks anew: the other may have been less
+ * patient, or at the end of its patience already.
+ *
  * Two other threads touch a fetch: a filler, by the waiter's wake(), and a
  * loader, by loaded(). Both only note the result and put the fetch into the
  * mailbox; each happens in one state (waiting, loading), in which the owner
@@ -161,14 +165,21 @@ static int as_result(int error, uint64_t block)
 			pager_block_slot(block));
 }
 
+/* True where there is another try, after a pause. */
+static bool tries_again(struct fetch *ft, int error)
+{
+	ft->tries++;
+	if (error == -ENOENT || ft->tries == FETCH_TRIES)
+		return false;
+	pause_until(ft, FETCH_PAUSED, now_ns() + pauses[ft->tries - 1]);
+	return true;
+}
+
 static void fail_try(struct fetch *ft, int error)
 {
 	end_try(ft);
-	ft->tries++;
-	if (error != -ENOENT && ft->tries < FETCH_TRIES) {
-		pause_until(ft, FETCH_PAUSED, now_ns() + pauses[ft->tries - 1]);
+	if (tries_again(ft, error))
 		return;
-	}
 	error = as_result(error, ft->block);
 	cache_fill_failed(&ft->ref, error);
 	finish(ft, error);
@@ -237,6 +248,12 @@ static bool ask(struct fetch *ft)
 	default:
 		return false;
 	}
+}
+
+static void ask_again(struct fetch *ft)
+{
+	if (ask(ft))
+		finish(ft, 0);
 }
 
 static void submit_read(struct fetch *ft, size_t length)
@@ -351,12 +368,13 @@ static void open_letter(struct fetch *ft)
 	}
 	assert(ft->state == FETCH_WAITING);
 	if (error == -EAGAIN) {
-		if (ask(ft))
-			finish(ft, 0);
+		ask_again(ft);
 		return;
 	}
 	if (error == 0)
 		ft->ref = ft->waiter.ref;
+	else if (!is_background(ft) && tries_again(ft, error))
+		return;
 	finish(ft, error);
 }
 
@@ -396,20 +414,23 @@ static void resume_paused(struct fetcher *f)
 		list_remove(&ft->node);
 		if (ft->state == FETCH_DELAYED)
 			submit_read(ft, ft->place.length - ft->got);
-		else
+		else if (ft->filling)
 			begin_try(ft);
+		else
+			ask_again(ft);
 	}
+}
+
+static bool may_ask_held(const struct fetcher *f)
+{
+	return f->background < FETCH_BACKGROUND && !list_empty(&f->held);
 }
 
 /* Ends: asking again holds only when the room is used up. */
 static void ask_held(struct fetcher *f)
 {
-	while (f->background < FETCH_BACKGROUND && !list_empty(&f->held)) {
-		struct fetch *ft = fetch_of(list_pop(&f->held));
-
-		if (ask(ft))
-			finish(ft, 0);
-	}
+	while (may_ask_held(f))
+		ask_again(fetch_of(list_pop(&f->held)));
 }
 
 /* Calls done() for what is finished now, not for what these calls finish. */
@@ -475,7 +496,7 @@ void fetcher_run(struct fetcher *f)
 	call_done(f);
 	fetcher_submit(f);
 	f->running = false;
-	if (!list_empty(&f->finished))
+	if (!list_empty(&f->finished) || may_ask_held(f))
 		kick(f);
 }
 

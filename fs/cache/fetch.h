@@ -6,9 +6,10 @@
  * reads (locate, io_uring read, decode into the slot) or waits for whoever
  * does. A read error or a failed checksum is tried again with a growing
  * pause, FETCH_TRIES times in all, then the error goes to everybody who
- * waits; -ENOENT (no such block) is not tried again. What another thread
- * filled reaches a fetch through the fetcher's mailbox, so done() always runs
- * on the fetcher's own thread, inside fetcher_run().
+ * waits; -ENOENT (no such block) is not tried again. Who is urgent and waited
+ * for another's read goes on from its failure as from one of its own. What
+ * another thread filled reaches a fetch through the fetcher's mailbox, so
+ * done() always runs on the fetcher's own thread, inside fetcher_run().
  *
  * A source that has to load a pack's tables first (-EAGAIN of locate) does
  * so on a thread of the loader, which all fetchers share: a worker never

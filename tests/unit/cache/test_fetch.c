@@ -443,6 +443,31 @@ static void a_fault_overtakes_the_background(void **state)
 	free(r);
 }
 
+/* What a prefetch could not read, the fault that joined it reads itself. */
+static void a_fault_outlives_the_read_it_joined(void **state)
+{
+	struct bench *b = *state;
+	uint64_t block = memory_source_block(3);
+	struct request ahead, fault;
+
+	memory_source_fault(b->memory, block, MEMORY_UNREADABLE, FETCH_TRIES);
+	start(b->fetcher, &ahead, block, CACHE_PREFETCH);
+	start(b->fetcher, &fault, block, CACHE_FAULT);
+	run_until_idle(b->fetcher);
+	assert_int_equal(ahead.error, -EBADF);
+	assert_int_equal(fault.error, 0);
+	assert_true(fault.right);
+	/* Where it stays, both are told. */
+	block = memory_source_block(4);
+	memory_source_fault(b->memory, block, MEMORY_UNREADABLE, UINT32_MAX);
+	start(b->fetcher, &ahead, block, CACHE_PREFETCH);
+	start(b->fetcher, &fault, block, CACHE_FAULT);
+	run_until_idle(b->fetcher);
+	assert_int_equal(ahead.error, -EBADF);
+	assert_int_equal(fault.error, -EBADF);
+	assert_int_equal(stats_of(b).failures, 3);
+}
+
 /* done() starts the next fetch, as a page-table leaf leads to its page. */
 struct walk {
 	struct request r; /* first: note_done() and this share it */
@@ -681,6 +706,25 @@ static void an_injected_error_that_stays_is_final(void **state)
 	assert_int_equal(memory_source_decodes(b->memory), 0);
 }
 
+/* All that may ask have failed before a read: the others' turn has come. */
+static void failures_leave_nobody_held(void **state)
+{
+	struct bench *b = *state;
+	struct request *r = calloc(3 * FETCH_BACKGROUND, sizeof(*r));
+
+	assert_int_equal(inject_configure("pack-read:EIO+"), 0);
+	for (uint32_t i = 0; i < 3 * FETCH_BACKGROUND; i++)
+		start(b->fetcher, &r[i], memory_source_block(i),
+		      CACHE_PREFETCH);
+	run_until_idle(b->fetcher);
+	for (uint32_t i = 0; i < 3 * FETCH_BACKGROUND; i++) {
+		assert_int_equal(r[i].dones, 1);
+		assert_int_equal(r[i].error, -EIO);
+	}
+	assert_int_equal(inject_configure(NULL), 0);
+	free(r);
+}
+
 /* A slow disk stalls who needs that block: the other ends while it waits. */
 static void an_injected_delay_stalls_one_block(void **state)
 {
@@ -720,6 +764,7 @@ int main(void)
 		FETCH_TEST(tables_are_prepared_once_a_pack),
 		FETCH_TEST(a_failed_prepare_is_tried_again),
 		FETCH_TEST(a_fault_overtakes_the_background),
+		FETCH_TEST(a_fault_outlives_the_read_it_joined),
 		FETCH_TEST(done_starts_the_next),
 		FETCH_TEST(done_starts_what_fails_at_once),
 		FETCH_TEST(a_fetch_waits_for_a_slot),
@@ -730,6 +775,7 @@ int main(void)
 #ifdef PAGER_INJECT
 		FETCH_TEST(injected_faults_are_met),
 		FETCH_TEST(an_injected_error_that_stays_is_final),
+		FETCH_TEST(failures_leave_nobody_held),
 		FETCH_TEST(an_injected_delay_stalls_one_block),
 #endif
 	};

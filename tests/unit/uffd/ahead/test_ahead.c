@@ -422,6 +422,46 @@ static void a_bad_block_costs_the_prefetch_alone(void **state)
 	finish(t);
 }
 
+static bool prefetch_has_failed_or_ended(struct test *t)
+{
+	struct session_status status;
+	struct cache_stats stats;
+
+	cache_stats(bench_cache(t->bench), &stats);
+	session_status(t->s, &status);
+	return stats.failures > 0 ||
+	       (status.counters[SESSION_COUNT_PREFETCHED] &&
+		!status.prefetching);
+}
+
+/* Wherever reads begin to fail, and with a fault among them: none is lost. */
+static void reads_fail_from_any_on(void **state)
+{
+	char spec[] = "pack-read:EIO@00+";
+	struct test *t = *state;
+
+	give(t, SNAPSHOT, some, SOME);
+	t->options.policy = SESSION_STALL;
+	t->options.stall_ns = 20000000;
+	t->options.record = SESSION_RECORD_NEVER;
+	for (int n = 1; n <= 12; n++) {
+		evict_all(bench_cache(t->bench), &(struct evict_report){0});
+		t->s = bench_session(t->bench, SNAPSHOT, t->options);
+		(void)snprintf(spec, sizeof(spec), "pack-read:EIO@%d+", n);
+		assert_int_equal(inject_configure(spec), 0);
+		vmm_restore(&t->v, t->s, SIZE, PAGE);
+		assert_int_equal(
+			VMM_DO(&t->v, CLIENT_START, 0, some[n % 4] * PAGE), 0);
+		while (!prefetch_has_failed_or_ended(t))
+			(void)poll(NULL, 0, 1);
+		assert_int_equal(inject_configure(NULL), 0);
+		assert_int_equal(VMM_DO(&t->v, CLIENT_JOIN, 0, 0),
+				 bench_image(t->bench)[some[n % 4] * PAGE]);
+		vmm_compare(&t->v, 0, bench_image(t->bench));
+		finish(t);
+	}
+}
+
 /* PITFALLS 9, for what nobody waits for. */
 static void installs_put_off_come_again(void **state)
 {
@@ -483,6 +523,7 @@ int main(void)
 		TEST(overlays_are_seen_by_all),
 #ifdef PAGER_INJECT
 		TEST(a_bad_block_costs_the_prefetch_alone),
+		TEST(reads_fail_from_any_on),
 		TEST(installs_put_off_come_again),
 		TEST(a_vmm_dies_during_its_prefetch),
 #endif
