@@ -69,11 +69,17 @@ struct pager_session_options {
 	const char *id;	    /* 1 to 64 of A-Z a-z 0-9 . _ -; NULL: chosen */
 	const char *policy; /* "kill", "poison", "stall"; NULL: the daemon's */
 	int64_t uid, gid;   /* who may connect, beside root; -1: root alone */
+	/*
+	 * 1 or 0; -1: as the daemon does by itself. To install the snapshot's
+	 * working set ahead of its use; to record one (1: also where there is
+	 * one already, and then nothing is installed ahead).
+	 */
+	int prefetch, record;
 };
 
-#define PAGER_SESSION_OPTIONS_INIT       \
-	{                                \
-		NULL, NULL, NULL, -1, -1 \
+#define PAGER_SESSION_OPTIONS_INIT               \
+	{                                        \
+		NULL, NULL, NULL, -1, -1, -1, -1 \
 	}
 
 /*

@@ -55,6 +55,13 @@ static int request_body(const struct pager_session_options *o,
 	if (o->gid >= 0 &&
 	    json_object_set_new(body, "gid", json_integer(o->gid)) < 0)
 		return -ENOMEM;
+	if (o->prefetch >= 0 &&
+	    json_object_set_new(body, "prefetch", json_boolean(o->prefetch)) <
+		    0)
+		return -ENOMEM;
+	if (o->record >= 0 &&
+	    json_object_set_new(body, "record", json_boolean(o->record)) < 0)
+		return -ENOMEM;
 	*ret_body = steal_ptr(body);
 	return 0;
 }

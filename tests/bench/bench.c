@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,6 +71,44 @@ int bench_run(const char *const argv[], double *ret_seconds)
 	if (ret_seconds)
 		*ret_seconds = (double)(bench_now() - begin) / 1e9;
 	return 0;
+}
+
+static int count_resident(int fd, size_t size, double *ret_percent)
+{
+	size_t pages = (size + 4095) / 4096, there = 0;
+	_cleanup_free_ unsigned char *which = calloc(1, pages + 1);
+	void *map;
+
+	if (!which)
+		return -ENOMEM;
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	if (mincore(map, size, which) < 0) {
+		(void)munmap(map, size);
+		return -errno;
+	}
+	(void)munmap(map, size);
+	for (size_t i = 0; i < pages; i++)
+		there += which[i] & 1;
+	*ret_percent = 100.0 * (double)there / (double)pages;
+	return 0;
+}
+
+int bench_chill_file(const char *path, double *ret_resident)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || fdatasync(fd) < 0)
+		return err_set(-errno, "%s: %s", path, strerror(errno));
+	r = -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	if (r < 0)
+		return err_set(r, "%s: %s", path, strerror(-r));
+	*ret_resident = 0;
+	return st.st_size ? count_resident(fd, (size_t)st.st_size, ret_resident)
+			  : 0;
 }
 
 int bench_make_folder(const struct bench_options *options, char **ret_path)

@@ -11,12 +11,16 @@
 
 #include "tests/bench/report.h"
 
+#define BENCH_DAEMON_ARGS 8
+
 struct bench_options {
 	const char *input;    /* a file to use; NULL: make one */
 	const char *folder;   /* for what is made; on a real disk */
 	const char *programs; /* where pagerd stands */
 	uint64_t size;	      /* of what is made, in bytes; 0: the default */
 	unsigned int rounds;  /* 0: the default */
+	/* Further ones for each pagerd that is started; as many as not NULL. */
+	const char *daemon_args[BENCH_DAEMON_ARGS];
 };
 
 /* 0 or a negative errno with err_text(). */
@@ -24,6 +28,7 @@ typedef int bench_fn(const struct bench_options *options,
 		     struct report *report);
 
 bench_fn bench_fault;
+bench_fn bench_storm;
 bench_fn bench_publish;
 bench_fn bench_cache;
 bench_fn bench_recover;
@@ -46,6 +51,11 @@ int bench_spawn(const char *const argv[], int stream, const char *to,
  * with 0. `ret_seconds` may be NULL.
  */
 int bench_run(const char *const argv[], double *ret_seconds);
+
+/*
+ * Drops a file from the page cache; `ret_resident` percent of it stayed there.
+ */
+int bench_chill_file(const char *path, double *ret_resident);
 
 /* A private folder below options->folder; removed by bench_remove_folder(). */
 int bench_make_folder(const struct bench_options *options, char **ret_path);

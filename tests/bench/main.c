@@ -18,6 +18,7 @@ static const struct {
 } benches[] = {
 	{"fault", "page faults, warm and cold, beside a bare handler",
 	 bench_fault},
+	{"storm", "64 clones at once, and a stranger beside them", bench_storm},
 	{"publish", "publishing, beside zstd -1 -T2 and cp", bench_publish},
 	{"cache", "the cache's policy and cost, beside other policies",
 	 bench_cache},
@@ -45,6 +46,9 @@ static const struct {
 	{{"programs", required_argument, NULL, 'p'},
 	 "DIR",
 	 "where pagerd stands (default: beside pagerbench)"},
+	{{"pagerd", required_argument, NULL, 'd'},
+	 "OPTION",
+	 "one more option of pagerd, as in --pagerd=--workers=1"},
 	{{"help", no_argument, NULL, 'h'}, "", "print this"},
 };
 
@@ -73,6 +77,16 @@ static void usage(FILE *to)
 	}
 }
 
+static int add_daemon_arg(struct bench_options *o, const char *value)
+{
+	for (int i = 0; i < BENCH_DAEMON_ARGS; i++)
+		if (!o->daemon_args[i]) {
+			o->daemon_args[i] = value;
+			return 0;
+		}
+	return -E2BIG;
+}
+
 static int take_option(struct command_line *line, int which, const char *value)
 {
 	uint64_t number;
@@ -93,6 +107,8 @@ static int take_option(struct command_line *line, int which, const char *value)
 	case 'p':
 		line->options.programs = value;
 		return 0;
+	case 'd':
+		return add_daemon_arg(&line->options, value);
 	case 's':
 		return text_parse_size(value, &line->options.size);
 	case 'r':

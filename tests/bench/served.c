@@ -21,7 +21,6 @@
 #include "pager/pager.h"
 
 #define START_TRIES 10000 /* of 1 ms */
-#define SNAPSHOT    "image"
 
 struct served {
 	char *runtime;
@@ -34,7 +33,7 @@ struct served_memory {
 	struct pager_map *map;
 };
 
-int served_publish(const char *folder, const char *image)
+int served_publish(const char *folder, const char *name, const char *image)
 {
 	struct publish_options options = PUBLISH_OPTIONS_INIT;
 	_cleanup_free_ char *path = NULL;
@@ -44,13 +43,13 @@ int served_publish(const char *folder, const char *image)
 
 	if (asprintf(&path, "%s/store", folder) < 0)
 		return -ENOMEM;
-	r = store_init(path, NULL);
+	r = access(path, F_OK) == 0 ? 0 : store_init(path, NULL);
 	if (r < 0)
 		return r;
 	r = store_open(path, STORE_WRITE, &s);
 	if (r < 0)
 		return r;
-	options.name = SNAPSHOT;
+	options.name = name;
 	options.memory.key = "memory";
 	options.memory.path = image;
 	r = publish(s, &options, &result);
@@ -64,15 +63,19 @@ static int spawn_daemon(const struct bench_options *options, const char *folder,
 	_cleanup_free_ char *program = NULL, *store = NULL, *cache = NULL,
 			    *log = NULL;
 
+	const char *argv[7 + BENCH_DAEMON_ARGS + 1] = {0};
+
 	if (asprintf(&program, "%s/pagerd", options->programs) < 0 ||
 	    asprintf(&store, "%s/store", folder) < 0 ||
 	    asprintf(&log, "%s/pagerd.log", folder) < 0 ||
 	    asprintf(&cache, "%llu", (unsigned long long)cache_bytes) < 0)
 		return -ENOMEM;
-	return bench_spawn((const char *[]){program, "--store", store,
-					    "--runtime", s->runtime, "--cache",
-					    cache, NULL},
-			   STDERR_FILENO, log, &s->daemon);
+	memcpy(argv,
+	       (const char *[]){program, "--store", store, "--runtime",
+				s->runtime, "--cache", cache},
+	       7 * sizeof(argv[0]));
+	memcpy(argv + 7, options->daemon_args, sizeof(options->daemon_args));
+	return bench_spawn(argv, STDERR_FILENO, log, &s->daemon);
 }
 
 /* A dead daemon's socket is still there. */
@@ -153,8 +156,15 @@ void served_stop(struct served *s)
 	free(s);
 }
 
-int served_map(struct served *s, uint64_t size,
-	       struct served_memory **ret_memory)
+int served_reopen(struct served *s)
+{
+	/* The other one is the parent's. */
+	s->pager = NULL;
+	return pager_open(s->runtime, &s->pager);
+}
+
+int served_map(struct served *s, const char *snapshot, uint64_t size,
+	       enum served_how how, struct served_memory **ret_memory)
 {
 	struct pager_session_options session = PAGER_SESSION_OPTIONS_INIT;
 	struct pager_map_options map = PAGER_MAP_OPTIONS_INIT;
@@ -163,7 +173,9 @@ int served_map(struct served *s, uint64_t size,
 
 	if (!m)
 		return -ENOMEM;
-	session.snapshot = SNAPSHOT;
+	session.snapshot = snapshot;
+	if (how == SERVED_ON_DEMAND)
+		session.prefetch = session.record = 0;
 	map.size = size;
 	r = pager_session_create(s->pager, &session, &m->session);
 	if (r == 0)
@@ -192,24 +204,34 @@ void served_unmap(struct served_memory *m)
 	free(m);
 }
 
-int served_chill(const char *folder)
+int served_chill(const char *folder, double *ret_resident)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *packs = NULL;
+	double worst = 0;
 	struct dirent *entry;
-	DIR *packs;
+	DIR *dir;
+	int r = 0;
 
-	if (asprintf(&path, "%s/store/packs", folder) < 0)
+	if (asprintf(&packs, "%s/store/packs", folder) < 0)
 		return -ENOMEM;
-	packs = opendir(path);
-	if (!packs)
+	dir = opendir(packs);
+	if (!dir)
 		return -errno;
-	while ((entry = readdir(packs))) {
-		_cleanup_close_ int fd = openat(dirfd(packs), entry->d_name,
-						O_RDONLY | O_CLOEXEC);
+	while (r == 0 && (entry = readdir(dir))) {
+		_cleanup_free_ char *path = NULL;
+		double resident = 0;
 
-		if (fd >= 0 && entry->d_name[0] != '.')
-			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (entry->d_name[0] == '.')
+			continue;
+		if (asprintf(&path, "%s/%s", packs, entry->d_name) < 0)
+			r = -ENOMEM;
+		else
+			r = bench_chill_file(path, &resident);
+		if (resident > worst)
+			worst = resident;
 	}
-	(void)closedir(packs);
-	return 0;
+	(void)closedir(dir);
+	if (r == 0)
+		*ret_resident = worst;
+	return r;
 }

@@ -1,6 +1,6 @@
 /*
- * A pagerd of the benchmark's own: a store with one snapshot, "image", and a
- * daemon on a private runtime folder, both below one folder.
+ * A pagerd of the benchmark's own: a store, and a daemon on a private runtime
+ * folder, both below one folder.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 struct served;
 struct served_memory;
 
-/* Makes the store and publishes `image` into it. */
-int served_publish(const char *folder, const char *image);
+/* Publishes `image` into the store, which is made if it is not there. */
+int served_publish(const char *folder, const char *name, const char *image);
 
 /* Starts pagerd with a cache of that many bytes and waits until it answers. */
 int served_start(const struct bench_options *options, const char *folder,
@@ -27,11 +27,22 @@ int served_restart(struct served *s, const struct bench_options *options,
 		   const char *folder, uint64_t cache_bytes, int number);
 int served_wait(struct served *s);
 
-/* A new session on the snapshot, mapped into this process. */
-int served_map(struct served *s, uint64_t size,
-	       struct served_memory **ret_memory);
+enum served_how {
+	SERVED_DEFAULT,	  /* as any client is */
+	SERVED_ON_DEMAND, /* nothing is installed ahead, nothing recorded */
+};
+
+/* A new session on a snapshot, mapped into this process. */
+int served_map(struct served *s, const char *snapshot, uint64_t size,
+	       enum served_how how, struct served_memory **ret_memory);
 uint8_t *served_data(const struct served_memory *m);
 void served_unmap(struct served_memory *m); /* accepts NULL */
 
-/* Drops the packs below `folder` from the page cache. */
-int served_chill(const char *folder);
+/* In a child process: a connection to the daemon of its own. */
+int served_reopen(struct served *s);
+
+/*
+ * Drops the packs below `folder` from the page cache; what of one of them is
+ * there all the same, as bench_chill_file() says it.
+ */
+int served_chill(const char *folder, double *ret_resident);

@@ -28,11 +28,21 @@ struct bare {
 
 struct handler {
 	int uffd, image;
-	uint8_t *copy; /* the whole image, or room for a page */
+	const uint8_t *copy; /* the whole image; else NULL */
+	uint8_t *room;	     /* for what is read */
 	enum bare_source source;
 	uint8_t *base;
 	uint64_t size;
 };
+
+static int zero(const struct handler *h, uint64_t offset)
+{
+	struct uffdio_zeropage zero = {
+		.range = {(uintptr_t)h->base + offset, PAGER_PAGE_SIZE},
+	};
+
+	return ioctl(h->uffd, UFFDIO_ZEROPAGE, &zero) < 0 ? -errno : 0;
+}
 
 static int serve(const struct handler *h, uint64_t address)
 {
@@ -40,13 +50,15 @@ static int serve(const struct handler *h, uint64_t address)
 			  ~(uint64_t)(PAGER_PAGE_SIZE - 1);
 	struct uffdio_copy copy = {
 		.dst = (uintptr_t)h->base + offset,
-		.src = (uintptr_t)h->copy,
+		.src = (uintptr_t)h->room,
 		.len = PAGER_PAGE_SIZE,
 	};
 
+	if (h->source == BARE_ZEROPAGE)
+		return zero(h, offset);
 	if (h->source == BARE_MEMORY)
-		copy.src += offset;
-	else if (pread(h->image, h->copy, PAGER_PAGE_SIZE, (off_t)offset) !=
+		copy.src = (uintptr_t)h->copy + offset;
+	else if (pread(h->image, h->room, PAGER_PAGE_SIZE, (off_t)offset) !=
 		 PAGER_PAGE_SIZE)
 		return -EIO;
 	return ioctl(h->uffd, UFFDIO_COPY, &copy) < 0 ? -errno : 0;
@@ -70,22 +82,28 @@ static int handle(const struct handler *h)
 	return -errno;
 }
 
+static int read_image(struct handler *h)
+{
+	uint8_t *copy = mmap(NULL, h->size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return -errno;
+	h->copy = copy;
+	return file_pread(h->image, copy, h->size, 0, INJECT_POINT_COUNT);
+}
+
 static int run_handler(struct handler *h)
 {
-	size_t room = h->source == BARE_MEMORY ? h->size : PAGER_PAGE_SIZE;
+	/* Of the child's alone. */
+	static _Alignas(PAGER_PAGE_SIZE) uint8_t room[PAGER_PAGE_SIZE];
+	int r = 0;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	h->copy = mmap(NULL, room, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (h->copy == MAP_FAILED)
-		return -errno;
-	if (h->source == BARE_MEMORY) {
-		int r = file_pread(h->image, h->copy, h->size, 0,
-				   INJECT_POINT_COUNT);
-		if (r < 0)
-			return r;
-	}
-	return handle(h);
+	h->room = room;
+	if (h->source == BARE_MEMORY && !h->copy)
+		r = read_image(h);
+	return r < 0 ? r : handle(h);
 }
 
 static int register_memory(uint8_t *data, uint64_t size, int *ret_uffd)
@@ -105,37 +123,56 @@ static int register_memory(uint8_t *data, uint64_t size, int *ret_uffd)
 	return 0;
 }
 
-int bare_start(const char *image, enum bare_source source,
-	       struct bare **ret_bare)
+static int start(struct handler *h, struct bare **ret_bare)
 {
-	_cleanup_close_ int fd = open(image, O_RDONLY | O_CLOEXEC);
-	_cleanup_close_ int uffd = -1;
 	_cleanup_free_ struct bare *b = calloc(1, sizeof(*b));
-	struct handler h = {.image = fd, .source = source};
-	struct stat st;
+	_cleanup_close_ int uffd = -1;
 	int r;
 
 	if (!b)
 		return -ENOMEM;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(-errno, "%s: %s", image, strerror(errno));
-	h.size = b->size = (uint64_t)st.st_size;
+	b->size = h->size;
 	b->data = mmap(NULL, b->size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (b->data == MAP_FAILED)
 		return -errno;
-	h.base = b->data;
+	h->base = b->data;
 	r = register_memory(b->data, b->size, &uffd);
 	if (r < 0) {
 		(void)munmap(b->data, b->size);
 		return err_set(r, "userfaultfd: %s", strerror(-r));
 	}
-	h.uffd = uffd;
+	h->uffd = uffd;
 	b->handler = fork();
 	if (b->handler == 0)
-		_exit(run_handler(&h) < 0);
+		_exit(run_handler(h) < 0);
 	*ret_bare = steal_ptr(b);
 	return 0;
+}
+
+int bare_start(const char *image, enum bare_source source,
+	       struct bare **ret_bare)
+{
+	_cleanup_close_ int fd = open(image, O_RDONLY | O_CLOEXEC);
+	struct handler h = {.image = fd, .source = source};
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(-errno, "%s: %s", image, strerror(errno));
+	h.size = (uint64_t)st.st_size;
+	return start(&h, ret_bare);
+}
+
+int bare_start_from(const uint8_t *image, uint64_t size, struct bare **ret_bare)
+{
+	struct handler h = {
+		.image = -1,
+		.source = BARE_MEMORY,
+		.copy = image,
+		.size = size,
+	};
+
+	return start(&h, ret_bare);
 }
 
 uint8_t *bare_data(const struct bare *b)

@@ -48,8 +48,8 @@ static void raise_file_limit(void)
 static int grow(struct run *run, unsigned int count)
 {
 	for (; run->count < count; run->count++) {
-		int r = served_map(run->served, IMAGE_SIZE,
-				   &run->memory[run->count]);
+		int r = served_map(run->served, "image", IMAGE_SIZE,
+				   SERVED_DEFAULT, &run->memory[run->count]);
 
 		if (r < 0)
 			return r;
@@ -149,9 +149,9 @@ static int prepare(struct run *run, const char *empty)
 	r = image_make(image,
 		       &(struct image_recipe){.seed = 6, .bytes = IMAGE_SIZE});
 	if (r == 0)
-		r = served_publish(run->folder, image);
+		r = served_publish(run->folder, "image", image);
 	if (r == 0)
-		r = served_publish(empty, image);
+		r = served_publish(empty, "image", image);
 	if (r == 0)
 		r = served_start(run->options, run->folder, CACHE_SIZE,
 				 &run->served);
