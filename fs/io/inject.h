@@ -42,6 +42,7 @@
 	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                  \
 	X(UFFD_READ, "uffd-read", "after messages were read, before use")  \
 	X(UFFD_INSTALLED, "uffd-installed", "after an install, unnoted")   \
+	X(HANDSHAKE, "handshake", "between the steps of a handshake")      \
 	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal")
 
 enum inject_point {

@@ -189,6 +189,11 @@ static int transfer_error(const struct http *h, CURLcode c)
 			       h->socket, HTTP_TIMEOUT_MS / 1000);
 	case CURLE_OUT_OF_MEMORY:
 		return -ENOMEM;
+	case CURLE_GOT_NOTHING:
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+		return err_set(-ECONNRESET, "%s: the daemon has hung up",
+			       h->socket);
 	default:
 		return err_set(-EPROTO, "%s: no HTTP answer: %s", h->socket,
 			       curl_easy_strerror(c));

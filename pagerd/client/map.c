@@ -166,27 +166,29 @@ static int is_served(struct pager_session *s)
 /*
  * The daemon says nothing on the session's socket. It ends the connection
  * when it refuses what it got, and then nobody would ever answer a fault: so
- * ask for the state until it serves, or has hung up without serving.
+ * ask for the state until it serves, or has hung up without serving. One that
+ * is away may have died: what was said waits for the next.
  */
 static int confirm(struct pager_session *s, int socket)
 {
 	struct pollfd hangup = {.fd = socket, .events = POLLRDHUP};
 	uint64_t deadline = now_ns() + CONFIRM_TIMEOUT_NS;
-	bool over = false;
+	bool over = false, away;
 	int pause = 1, r;
 
 	for (;;) {
 		r = is_served(s);
-		if (r != 0)
+		away = r == -ECONNREFUSED || r == -ECONNRESET;
+		if (r != 0 && !away)
 			return r < 0 ? r : 0;
-		if (over)
+		if (over && !away)
 			return err_set(-EINVAL,
 				       "the daemon refused the memory that it "
 				       "was offered; its log says why");
 		if (now_ns() > deadline)
 			return err_set(-ETIMEDOUT,
 				       "the daemon does not begin to serve");
-		over = poll(&hangup, 1, pause) > 0;
+		over = poll(&hangup, away ? 0 : 1, pause) > 0;
 		pause = pause * 2 < CONFIRM_PAUSE_MAX ? pause * 2
 						      : CONFIRM_PAUSE_MAX;
 	}

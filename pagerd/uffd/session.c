@@ -126,8 +126,8 @@ static int make_names(struct session *s, const struct session_options *o)
 	if (asprintf(&s->overlay_path, "%s/%s" OVERLAYFILE_SUFFIX, o->folder,
 		     o->id) < 0)
 		s->overlay_path = NULL;
-	(void)snprintf(s->listener_name, sizeof(s->listener_name), "@%s",
-		       o->id);
+	vault_name(VAULT_LISTENER, o->id, s->listener_name);
+	vault_name(VAULT_CONNECTION, o->id, s->connection_name);
 	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path ||
 	    !s->journal_path || !s->overlay_path)
 		return err_set(-ENOMEM, "no memory for a session");
@@ -251,8 +251,15 @@ static int take_over(struct session *s, const struct session_options *o,
 			       s->id, s->snapshot_name);
 	r = pagestate_open(s->pages_fd, image->pages, &image->digest,
 			   &s->pages);
-	if (r < 0 || !j->served)
+	if (r < 0)
 		return r;
+	if (!j->served) {
+		/* Its handshake will keep it anew: not to be let go of. */
+		close_quietly(vault_take(s->vault, s->id));
+		s->connection.fd = vault_take(s->vault, s->connection_name);
+		s->connection_kept = s->connection.fd >= 0;
+		return 0;
+	}
 	return resume_session(s, j, vault_take(s->vault, s->id));
 }
 
@@ -393,11 +400,14 @@ void session_leave(struct session *s)
 		(void)unlink(s->journal_path);
 		vault_drop(s->vault, s->id);
 		vault_drop(s->vault, s->listener_name);
+		if (s->connection_kept)
+			vault_drop(s->vault, s->connection_name);
 		(void)unlink(s->overlay_path);
 		(void)unlink(s->socket_path);
 		(void)unlink(s->pages_path);
 	}
 	close_quietly(steal_fd(s->listener.fd));
+	close_quietly(steal_fd(s->connection.fd));
 	close_quietly(steal_fd(s->uffd.fd));
 	close_quietly(steal_fd(s->vmm.fd));
 	regions_release(&s->regions);

@@ -47,7 +47,9 @@ struct session {
 	uid_t uid;
 	gid_t gid;
 	struct vault *vault;
-	char listener_name[SESSION_ID_MAX + 2]; /* in the vault */
+	/* In the vault. */
+	char listener_name[SESSION_ID_MAX + 2];
+	char connection_name[SESSION_ID_MAX + 2];
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
 	uint32_t number; /* of this process, from 1 on: for the fault trace */
@@ -86,8 +88,9 @@ struct session {
 	int pages_fd; /* holds the lock that makes the id ours */
 	struct watch listener, connection, uffd, vmm;
 	uid_t peer_uid;
-	int uffd_number;   /* in the VMM; -1: not known */
-	bool uffd_kept;	   /* taken over from the vault, which still has it */
+	int uffd_number; /* in the VMM; -1: not known */
+	bool uffd_kept;	 /* taken over from the vault, which still has it */
+	bool connection_kept; /* the vault has it, with all that was said */
 	bool owns_files;   /* the id is ours: they go when the session ends */
 	uint64_t features; /* of the uffd, as negotiated */
 	struct handshake handshake;

@@ -153,11 +153,12 @@ class Daemon:
 class Vmm:
     """A process with memory from a session; see vmm.py."""
 
-    def __init__(self, socket_path, size):
+    def __init__(self, socket_path, size, *how):
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "vmm.py", socket_path, str(size)],
+            [sys.executable, HERE / "vmm.py", socket_path, str(size), *how],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "mapped\n"
+        said = "half\n" if "halves" in how else "mapped\n"
+        assert self.process.stdout.readline() == said
 
     def say(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")

@@ -1,7 +1,10 @@
 """A VMM of a few lines: memory that a session's daemon pages in.
 
-vmm.py SOCKET SIZE: registers SIZE bytes, hands them over on SOCKET, and obeys
-the lines on its stdin, each with one line of answer:
+vmm.py SOCKET SIZE [let-go] [hang-up] [halves]: registers SIZE bytes, hands
+them over on SOCKET, and obeys the lines on its stdin, each with one line of
+answer. let-go: closes its own copy of the userfaultfd right away; hang-up: the
+connection, too, as Firecracker before 1.12; halves: says one half of its text,
+then "half", and the rest with the next line of its stdin.
 
   page N      sha256 of page N, which is touched
   all         sha256 of the whole memory
@@ -37,22 +40,32 @@ def userfaultfd():
     return fd
 
 
-def hand_over(path, uffd, address, size):
+def hand_over(path, uffd, address, size, halves):
     regions = [{"base_host_virt_addr": address, "size": size, "offset": 0,
                 "page_size": PAGE, "page_size_kib": PAGE}]
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     peer.connect(path)
-    socket.send_fds(peer, [json.dumps(regions).encode()], [uffd])
+    text = json.dumps(regions).encode()
+    half = len(text) // 2 if halves else len(text)
+    socket.send_fds(peer, [text[:half]], [uffd])
+    if halves:
+        print("half", flush=True)
+        sys.stdin.readline()
+        peer.send(text[half:])
     return peer
 
 
-def main(path, size):
+def main(path, size, *how):
     memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     uffd = userfaultfd()
     fcntl.ioctl(uffd, UFFDIO_REGISTER,
                 struct.pack("QQQQ", address, size, MODE_MISSING, 0))
-    peer = hand_over(path, uffd, address, size)
+    peer = hand_over(path, uffd, address, size, "halves" in how)
+    if "let-go" in how:
+        os.close(uffd)
+    if "hang-up" in how:
+        peer.close()
     print("mapped", flush=True)
     for line in sys.stdin:
         verb, *number = line.split()
@@ -71,4 +84,4 @@ def main(path, size):
     peer.close()
 
 
-main(sys.argv[1], int(sys.argv[2]))
+main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -20,6 +20,9 @@ struct recovery {
 	struct recovery_result result;
 };
 
+/* Of what is kept for a session, beside its userfaultfd. */
+static const char kinds[] = {VAULT_LISTENER, VAULT_CONNECTION};
+
 static char *path_of(const struct recovery *v, const char *id,
 		     const char *suffix)
 {
@@ -34,7 +37,7 @@ static void forget(struct recovery *v, const char *id)
 {
 	static const char *const suffixes[] = {
 		JOURNAL_SUFFIX, OVERLAYFILE_SUFFIX, ".sock", ".pages"};
-	char listener[VAULT_NAME_MAX + 1];
+	char name[VAULT_NAME_MAX + 1];
 
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
 		_cleanup_free_ char *path = path_of(v, id, suffixes[i]);
@@ -43,18 +46,22 @@ static void forget(struct recovery *v, const char *id)
 			(void)unlink(path);
 	}
 	vault_drop(v->vault, id);
-	(void)snprintf(listener, sizeof(listener), "@%s", id);
-	vault_drop(v->vault, listener);
+	for (size_t i = 0; i < sizeof(kinds); i++) {
+		vault_name(kinds[i], id, name);
+		vault_drop(v->vault, name);
+	}
 }
 
 /* Nobody takes what is kept for it out of the vault. */
 static void leave_alone(struct recovery *v, const char *id, int error)
 {
-	char listener[VAULT_NAME_MAX + 1];
+	char name[VAULT_NAME_MAX + 1];
 
-	(void)snprintf(listener, sizeof(listener), "@%s", id);
 	close_quietly(vault_take(v->vault, id));
-	close_quietly(vault_take(v->vault, listener));
+	for (size_t i = 0; i < sizeof(kinds); i++) {
+		vault_name(kinds[i], id, name);
+		close_quietly(vault_take(v->vault, name));
+	}
 	log_error("a session is left alone: %s session=%s", err_text(error),
 		  id);
 	v->result.left++;

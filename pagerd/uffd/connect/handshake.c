@@ -28,6 +28,37 @@ void handshake_release(struct handshake *h)
 	handshake_init(h);
 }
 
+int handshake_leave_in(struct handshake *h, int socket)
+{
+	int from = 0;
+
+	if (setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &from, sizeof(from)) <
+	    0)
+		return -errno;
+	h->leaves = true;
+	return 0;
+}
+
+void handshake_take_out(const struct handshake *h, int socket)
+{
+	char bytes[4096];
+
+	for (size_t left = h->leaves ? h->received : 0; left > 0;) {
+		size_t most = left < sizeof(bytes) ? left : sizeof(bytes);
+		/* Without room for them, fds are not received. */
+		ssize_t n = recv(socket, bytes, most, MSG_DONTWAIT);
+
+		if (n <= 0)
+			return;
+		left -= (size_t)n;
+	}
+}
+
+bool handshake_is_piecemeal(const struct handshake *h)
+{
+	return h->leaves && h->pieces >= READS_A_TURN;
+}
+
 int handshake_take_fd(struct handshake *h)
 {
 	return steal_fd(h->fd);
@@ -155,7 +186,9 @@ static int receive_some(struct handshake *h, int socket)
 	unsigned int fds;
 	ssize_t n;
 
-	n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	n = recvmsg(socket, &m,
+		    MSG_DONTWAIT | MSG_CMSG_CLOEXEC |
+			    (h->leaves ? MSG_PEEK : 0));
 	if (n < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
 	fds = take_fds(h, &m);
@@ -169,6 +202,8 @@ static int receive_some(struct handshake *h, int socket)
 			       fds + had_fd);
 	if (n == 0)
 		return -ENODATA;
+	h->pieces++;
+	h->received += (size_t)n;
 	h->len += (size_t)n;
 	if (h->len > PAGER_HANDSHAKE_BODY_MAX)
 		return err_set(-EPROTO, "the text is over %u bytes",

@@ -5,6 +5,11 @@
  *
  * The JSON may arrive in any pieces, and the fd with any of them or behind
  * all, carried by a byte that is then part of nothing.
+ *
+ * What is received can be left in the socket, so that whoever gets that
+ * socket after us finds it whole. It takes up the sender's buffer there, so a
+ * peer that speaks in very many pieces would never come to its end: that is
+ * handshake_is_piecemeal(), or time tells.
  */
 #pragma once
 
@@ -17,7 +22,10 @@
 struct handshake {
 	char *body; /* PAGER_HANDSHAKE_BODY_MAX bytes once anything came */
 	size_t len;
-	int fd; /* the first that came, or -1 */
+	int fd;	     /* the first that came, or -1 */
+	bool leaves; /* it stays in the socket */
+	size_t received;
+	unsigned int pieces;
 	/* The scanner that finds the text's end. */
 	size_t scanned;
 	unsigned int depth;
@@ -26,6 +34,15 @@ struct handshake {
 
 void handshake_init(struct handshake *h);
 void handshake_release(struct handshake *h);
+
+/* Before the first handshake_receive(): leaves all in the socket. -errno. */
+int handshake_leave_in(struct handshake *h, int socket);
+
+/* What was received is taken out of the socket now. */
+void handshake_take_out(const struct handshake *h, int socket);
+
+/* To be received anew, from a handshake_init() on, and not left in. */
+bool handshake_is_piecemeal(const struct handshake *h);
 
 /*
  * Takes in what the socket has. 0: text and fd are there. -EAGAIN: more is to

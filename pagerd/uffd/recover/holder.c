@@ -124,6 +124,34 @@ static int list(const struct holder *h)
 	return 0;
 }
 
+static int find(const struct holder *h, const char *name)
+{
+	for (unsigned int i = 0; i < h->count; i++)
+		if (strcmp(h->held[i].name, name) == 0)
+			return h->held[i].fd;
+	return -1;
+}
+
+/* The connection is held before the daemon hears of it. */
+static int accept_for(struct holder *h, const char *id)
+{
+	char name[VAULT_NAME_MAX + 1];
+	enum holder_op answer = HOLDER_OK;
+	int fd, r;
+
+	vault_name(VAULT_LISTENER, id, name);
+	fd = accept4(find(h, name), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return holder_send(h->client, HOLDER_FAILED, id, -1);
+	vault_name(VAULT_CONNECTION, id, name);
+	if (keep(h, name, fd) < 0)
+		answer = HOLDER_FD;
+	r = holder_send(h->client, answer, id, fd);
+	if (answer == HOLDER_FD)
+		close_quietly(fd);
+	return r;
+}
+
 static int obey(struct holder *h)
 {
 	struct holder_message m;
@@ -131,6 +159,10 @@ static int obey(struct holder *h)
 
 	if (r < 0)
 		return r;
+	if (m.op == HOLDER_ACCEPT) {
+		close_quietly(fd);
+		return accept_for(h, m.name);
+	}
 	switch (m.op) {
 	case HOLDER_KEEP:
 		r = keep(h, m.name, fd);

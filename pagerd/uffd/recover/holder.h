@@ -10,6 +10,10 @@
  * Spoken to over RUNTIME/holder.sock (0600, SOCK_SEQPACKET), by one daemon at
  * a time. Each request is a struct holder_message and is answered by one, but
  * for LIST: one FD a descriptor, and OK.
+ *
+ * It accepts on the daemon's behalf, so that at no instant the daemon alone
+ * has a connection: one that a daemon had accepted by itself would end with
+ * it, and a VMM that has said its handshake does not say it again.
  */
 #pragma once
 
@@ -22,9 +26,10 @@ enum holder_op {
 	HOLDER_KEEP = 'K', /* with the descriptor; replaces one of that name */
 	HOLDER_DROP = 'D',
 	HOLDER_LIST = 'L',
+	HOLDER_ACCEPT = 'A', /* at what is held as "@" and that name */
 	HOLDER_OK = '+',
 	HOLDER_FAILED = '-',
-	HOLDER_FD = 'F', /* with the descriptor */
+	HOLDER_FD = 'F', /* with the descriptor; of ACCEPT: not held */
 };
 
 struct holder_message {

@@ -211,6 +211,11 @@ int resume_leave(struct session *s)
 	case SESSION_LISTENING:
 	case SESSION_ENDED:
 		return 0;
+	case SESSION_HANDSHAKE:
+		if (s->connection_kept && vault_is_certain(s->vault))
+			return 0;
+		return err_set(-EBUSY, "session %s: a VMM is just speaking",
+			       s->id);
 	case SESSION_SERVING:
 		if (is_kept(s))
 			return 0;

@@ -38,6 +38,7 @@ bool resume_give_up(const struct journal *j);
 /*
  * Whether the session may be left to a successor: 0; -EBUSY where ours is the
  * last copy of its userfaultfd, as far as we can tell, or a VMM is just
- * saying its handshake. By the worker. After 0 nobody can connect any more.
+ * saying its handshake and only we have heard of it. By the worker. After 0
+ * nobody can connect any more.
  */
 int resume_leave(struct session *s);

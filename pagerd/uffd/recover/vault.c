@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "fs/io/text.h"
 #include "pagerd/uffd/recover/holder.h"
 
@@ -27,6 +29,11 @@ struct vault {
 	struct kept *kept; /* likewise: found at the start, not taken yet */
 	size_t count;	   /* likewise */
 };
+
+void vault_name(char kind, const char *id, char ret_name[VAULT_NAME_MAX + 1])
+{
+	(void)snprintf(ret_name, VAULT_NAME_MAX + 1, "%c%s", kind, id);
+}
 
 static int remember(struct vault *v, const char *name, int fd)
 {
@@ -155,6 +162,23 @@ static int ask_holder(struct vault *v, enum holder_op op, const char *name,
 	return r;
 }
 
+/* The connection, or -1 where the holder gave none. */
+static int accept_by_holder(struct vault *v, const char *id, bool *ret_kept)
+{
+	struct holder_message m;
+	int fd = -1;
+
+	LOCK_GUARD(&v->lock);
+	if (v->holder < 0 ||
+	    holder_send(v->holder, HOLDER_ACCEPT, id, -1) < 0 ||
+	    inject_pass(INJECT_HANDSHAKE, NULL) < 0 ||
+	    holder_receive(v->holder, &m, &fd) < 0)
+		return -1;
+	if (fd >= 0)
+		*ret_kept = m.op == HOLDER_OK;
+	return fd;
+}
+
 /* Not polled: a userfaultfd that was made blocking looks like an error. */
 static void store_in_systemd(const char *name, int fd)
 {
@@ -181,6 +205,28 @@ void vault_keep(struct vault *v, const char *name, int fd)
 	v->certain = false;
 	log_warn("a descriptor is not kept beside us: %s name=%s",
 		 strerrordesc_np(-r), name);
+}
+
+int vault_accept(struct vault *v, const char *id, int listener, bool *ret_kept)
+{
+	char name[VAULT_NAME_MAX + 1];
+	bool kept = false;
+	int fd = -1;
+
+	if (v && !v->systemd)
+		fd = accept_by_holder(v, id, &kept);
+	if (fd < 0)
+		fd = accept4(listener, NULL, NULL,
+			     SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (v && v->systemd) {
+		vault_name(VAULT_CONNECTION, id, name);
+		store_in_systemd(name, fd);
+		kept = true;
+	}
+	*ret_kept = kept;
+	return fd;
 }
 
 static void drop_locked(struct vault *v, const char *name)

@@ -2,8 +2,8 @@
  * Where copies of descriptors outlive the daemon: systemd's FDSTORE where we
  * are a unit, else the holder. A session's userfaultfd goes by its id, its
  * listening socket by "@" and its id: a VMM that connects while no daemon
- * runs is not refused, and what it says waits. From any thread, but for
- * vault_open().
+ * runs is not refused, and what it says waits. A connection whose handshake
+ * is under way goes by "+" and the id. From any thread, but for vault_open().
  */
 #pragma once
 
@@ -11,9 +11,13 @@
 
 #include "pagerd/uffd/session.h"
 
-#define VAULT_NAME_MAX (SESSION_ID_MAX + 1)
+#define VAULT_NAME_MAX	 (SESSION_ID_MAX + 1)
+#define VAULT_LISTENER	 '@'
+#define VAULT_CONNECTION '+'
 
 struct vault;
+
+void vault_name(char kind, const char *id, char ret_name[VAULT_NAME_MAX + 1]);
 
 /*
  * Finds out what a daemon before us has kept. To be called once a process and
@@ -34,6 +38,14 @@ void vault_settle(struct vault *v);
 /* Keeps a copy. A failure is logged once. */
 void vault_keep(struct vault *v, const char *name, int fd);
 void vault_drop(struct vault *v, const char *name);
+
+/*
+ * As accept4(2), close-on-exec and non-blocking, at a session's listening
+ * socket, which was kept. `ret_kept` tells whether the connection is kept
+ * beside us. By the holder it is at no instant in our hands alone; by systemd
+ * it is until a message has left us, which is the next system call.
+ */
+int vault_accept(struct vault *v, const char *id, int listener, bool *ret_kept);
 
 /*
  * Whether what vault_keep() was given is certain to outlive us. systemd says

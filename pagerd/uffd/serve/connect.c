@@ -1,13 +1,28 @@
+/*
+ * No death of ours loses a VM that has spoken. The listening socket is in the
+ * vault, and so is a connection before it is read from. What is said there
+ * stays in the socket until the userfaultfd is in the vault too and the
+ * journal tells of the VM; only then the connection leaves the vault. So a
+ * daemon after us finds either the journal of a served VM, or the connection
+ * with all that was said, and begins with it anew; whether its VMM still
+ * holds the other end, or a copy of the userfaultfd, does not matter.
+ *
+ * That holds for a handshake that comes within LEAVE_IN_NS and in few pieces,
+ * as VMMs send it. Another is read as it comes, and a death loses it: to leave
+ * very many pieces in the socket would stop the sender.
+ */
 #include "pagerd/uffd/serve/connect.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "pagerd/uffd/connect/peer.h"
 #include "pagerd/uffd/recover/resume.h"
 #include "pagerd/uffd/recover/vault.h"
@@ -18,6 +33,8 @@
 #define REFUSALS_TOLD  32
 #define ACCEPTS_A_TURN 4
 #define ACCEPT_REST    UINT64_C(100000000)
+
+#define LEAVE_IN_NS UINT64_C(100000000)
 
 /* How often a VM is looked at whose VMM's death nothing tells us. */
 #define PROBE_FIRST UINT64_C(50000000)
@@ -81,6 +98,14 @@ static void refuse(struct session *s, const struct peer *peer, int error)
 		 s->id, s->snapshot_name, (int)peer->pid, peer->uid);
 }
 
+/* Its connection is the vault's no more. */
+static void let_connection_go(struct session *s)
+{
+	if (s->connection_kept)
+		vault_drop(s->vault, s->connection_name);
+	s->connection_kept = false;
+}
+
 /* Back to listening, with nothing left of the peer. */
 static void drop_peer(struct session *s, int error)
 {
@@ -90,6 +115,7 @@ static void drop_peer(struct session *s, int error)
 	refuse(s, &peer, error);
 	worker_unwatch(w, &s->connection);
 	worker_unwatch(w, &s->vmm);
+	let_connection_go(s);
 	handshake_release(&s->handshake);
 	timer_disarm(&w->timers, &s->timer);
 	atomic_store(&s->shown.vmm_pid, 0);
@@ -133,6 +159,31 @@ static int learn_regions(struct session *s)
 	return regions_init(&s->regions, list, count, s->image_size);
 }
 
+/*
+ * Before anybody is told that we serve, and the first answer. The order is
+ * what the note above stands on.
+ */
+static int make_lasting(struct session *s)
+{
+	int r;
+
+	(void)inject_pass(INJECT_HANDSHAKE, NULL);
+	vault_keep(s->vault, s->id, s->uffd.fd);
+	(void)inject_pass(INJECT_HANDSHAKE, NULL);
+	r = resume_record(s);
+	if (r < 0) {
+		vault_drop(s->vault, s->id);
+		return r;
+	}
+	(void)inject_pass(INJECT_HANDSHAKE, NULL);
+	let_connection_go(s);
+	(void)inject_pass(INJECT_HANDSHAKE, NULL);
+	handshake_take_out(&s->handshake, s->connection.fd);
+	(void)worker_rewatch(worker_of(s), &s->connection,
+			     EPOLLIN | EPOLLRDHUP);
+	return 0;
+}
+
 static int begin(struct session *s)
 {
 	struct worker *w = worker_of(s);
@@ -144,15 +195,13 @@ static int begin(struct session *s)
 	r = check_uffd(s);
 	if (r == 0)
 		r = worker_watch(w, &s->uffd, EPOLLIN);
-	/* Before anybody is told that we serve, and the first answer. */
 	if (r == 0)
-		r = resume_record(s);
+		r = make_lasting(s);
 	if (r < 0) {
 		worker_unwatch(w, &s->uffd);
 		regions_release(&s->regions);
 		return r;
 	}
-	vault_keep(s->vault, s->id, s->uffd.fd);
 	session_set_state(s, SESSION_SERVING);
 	timer_disarm(&w->timers, &s->timer);
 	if (s->vmm.fd < 0)
@@ -169,10 +218,21 @@ static int begin(struct session *s)
 	return 0;
 }
 
+/* Too much, or too slow, to be left in the socket: read as it comes. */
+static void read_plainly(struct session *s)
+{
+	let_connection_go(s);
+	handshake_release(&s->handshake);
+	(void)worker_rewatch(worker_of(s), &s->connection,
+			     EPOLLIN | EPOLLRDHUP);
+}
+
 static void shake_hands(struct session *s)
 {
 	int r = handshake_receive(&s->handshake, s->connection.fd);
 
+	if (r == -EAGAIN && handshake_is_piecemeal(&s->handshake))
+		read_plainly(s);
 	if (r == -EAGAIN)
 		return;
 	if (r == 0)
@@ -241,9 +301,23 @@ static void vmm_exited(struct watch *watch, uint32_t events)
 		worker_end(s, s->end);
 }
 
+static void leave_in_no_more(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+	uint64_t rest = s->handshake_ns > LEAVE_IN_NS
+				? s->handshake_ns - LEAVE_IN_NS
+				: 0;
+
+	timer_arm(&worker_of(s)->timers, t, worker_now() + rest,
+		  deadline_passed);
+	read_plainly(s);
+}
+
+/* A socket that is left full would be ready at every look: edges, then. */
 static int take_peer(struct session *s, int fd, struct peer *peer)
 {
 	struct worker *w = worker_of(s);
+	uint32_t edges = 0;
 	int r;
 
 	s->connection.fd = fd;
@@ -254,10 +328,22 @@ static int take_peer(struct session *s, int fd, struct peer *peer)
 	s->peer_uid = peer->uid;
 	atomic_store(&s->shown.vmm_pid, peer->pid);
 	session_set_state(s, SESSION_HANDSHAKE);
-	r = worker_watch(w, &s->connection, EPOLLIN | EPOLLRDHUP);
+	if (s->connection_kept && handshake_leave_in(&s->handshake, fd) == 0)
+		edges = EPOLLET;
+	r = worker_watch(w, &s->connection, EPOLLIN | EPOLLRDHUP | edges);
 	if (r == 0 && s->vmm.fd >= 0)
 		r = worker_watch(w, &s->vmm, EPOLLIN);
 	return r;
+}
+
+static void begin_handshake(struct session *s)
+{
+	bool leaves = s->handshake.leaves;
+
+	timer_arm(&worker_of(s)->timers, &s->timer,
+		  worker_now() + (leaves ? LEAVE_IN_NS : s->handshake_ns),
+		  leaves ? leave_in_no_more : deadline_passed);
+	shake_hands(s);
 }
 
 static int check_peer(const struct session *s, const struct peer *peer)
@@ -269,27 +355,29 @@ static int check_peer(const struct session *s, const struct peer *peer)
 	return 0;
 }
 
-static void welcome(struct session *s, int accepted)
+/* `kept`: the vault has the connection. */
+static void welcome(struct session *s, int accepted, bool kept)
 {
 	struct peer peer = {.pidfd = -1};
 	_cleanup_close_ int fd = accepted;
 	int r = peer_identify(fd, &peer);
 
+	(void)inject_pass(INJECT_HANDSHAKE, NULL);
 	if (r == 0)
 		r = check_peer(s, &peer);
 	if (r < 0) {
 		close_quietly(peer.pidfd);
+		if (kept)
+			vault_drop(s->vault, s->connection_name);
 		refuse(s, &peer, r);
 		return;
 	}
+	s->connection_kept = kept;
 	r = take_peer(s, steal_fd(fd), &peer);
-	if (r < 0) {
+	if (r < 0)
 		drop_peer(s, r);
-		return;
-	}
-	timer_arm(&worker_of(s)->timers, &s->timer,
-		  worker_now() + s->handshake_ns, deadline_passed);
-	shake_hands(s);
+	else
+		begin_handshake(s);
 }
 
 static void accept_again(struct timer *t)
@@ -306,15 +394,25 @@ static void accept_again(struct timer *t)
  * There are no descriptors left: who waits to be accepted would have the
  * listener ready for ever. Once a VM is served nobody else is welcome.
  */
-static void rest_from_accepting(struct session *s)
+static void rest_from_accepting(struct session *s, int error)
 {
 	struct worker *w = worker_of(s);
 
-	log_warn("cannot accept a connection: %m session=%s", s->id);
+	log_warn("cannot accept a connection: %s session=%s",
+		 strerrordesc_np(-error), s->id);
 	worker_mute(w, &s->listener);
 	if (session_state(s) == SESSION_LISTENING)
 		timer_arm(&w->timers, &s->timer, worker_now() + ACCEPT_REST,
 			  accept_again);
+}
+
+/* Who comes while another is here will be refused, and need not be kept. */
+static int accept_one(struct session *s, bool *ret_kept)
+{
+	bool expected = session_state(s) == SESSION_LISTENING;
+
+	return vault_accept(expected ? s->vault : NULL, s->id, s->listener.fd,
+			    ret_kept);
 }
 
 static void listener_ready(struct watch *watch, uint32_t events)
@@ -323,14 +421,14 @@ static void listener_ready(struct watch *watch, uint32_t events)
 
 	(void)events;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		int fd = accept4(watch->fd, NULL, NULL,
-				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+		bool kept = false;
+		int fd = accept_one(s, &kept);
 
-		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED)
-			rest_from_accepting(s);
+		if (fd < 0 && fd != -EAGAIN && fd != -ECONNABORTED)
+			rest_from_accepting(s, fd);
 		if (fd < 0)
 			return;
-		welcome(s, fd);
+		welcome(s, fd, kept);
 	}
 }
 
@@ -357,6 +455,15 @@ static int resume(struct session *s)
 	return 0;
 }
 
+/* With whom a daemon before us has spoken, and not come to an end. */
+static void go_on_with_peer(struct session *s)
+{
+	int fd = steal_fd(s->connection.fd);
+
+	if (fd >= 0)
+		welcome(s, fd, true);
+}
+
 int connect_start(struct session *s)
 {
 	struct worker *w = worker_of(s);
@@ -372,8 +479,10 @@ int connect_start(struct session *s)
 		worker_unwatch(w, &s->listener);
 		worker_unwatch(w, &s->uffd);
 		worker_unwatch(w, &s->vmm);
+		return r;
 	}
-	return r;
+	go_on_with_peer(s);
+	return 0;
 }
 
 void connect_stop(struct session *s)
@@ -390,7 +499,7 @@ void connect_stop(struct session *s)
 	(void)shutdown(s->listener.fd, SHUT_RD);
 	while ((fd = accept4(s->listener.fd, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		welcome(s, fd);
+		welcome(s, fd, false);
 	if (session_state(s) == SESSION_LISTENING)
 		timer_disarm(&w->timers, &s->timer);
 	worker_unwatch(w, &s->listener);

@@ -36,13 +36,24 @@ uint64_t worker_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-int worker_watch(struct worker *w, struct watch *watch, uint32_t events)
+static int control(struct worker *w, int op, struct watch *watch,
+		   uint32_t events)
 {
 	struct epoll_event e = {.events = events, .data.ptr = watch};
 
-	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, watch->fd, &e) < 0)
+	if (epoll_ctl(w->epoll_fd, op, watch->fd, &e) < 0)
 		return err_set(-errno, "cannot watch a descriptor: %m");
 	return 0;
+}
+
+int worker_watch(struct worker *w, struct watch *watch, uint32_t events)
+{
+	return control(w, EPOLL_CTL_ADD, watch, events);
+}
+
+int worker_rewatch(struct worker *w, struct watch *watch, uint32_t events)
+{
+	return control(w, EPOLL_CTL_MOD, watch, events);
 }
 
 void worker_mute(struct worker *w, struct watch *watch)

@@ -85,6 +85,9 @@ uint64_t worker_now(void);
 /* Looks at `watch->fd` for `events` of epoll(7), level-triggered. */
 int worker_watch(struct worker *w, struct watch *watch, uint32_t events);
 
+/* Looks for other events from here on; what is there already is told anew. */
+int worker_rewatch(struct worker *w, struct watch *watch, uint32_t events);
+
 /*
  * Stops looking and closes. A userfaultfd has copies elsewhere, so closing
  * alone would leave it in the epoll set, with a pointer to freed memory.
