@@ -118,6 +118,51 @@ static void a_body_may_come_byte_by_byte(void **state)
 	assert_memory_equal(t->h.body, good, strlen(good));
 }
 
+/* Until it is taken out, whoever has the socket hears it from the start. */
+static void what_is_left_in_is_heard_again(void **state)
+{
+	struct test *t = *state;
+	size_t half = strlen(good) / 2;
+	char byte;
+
+	say(t, good, half, 1);
+	assert_int_equal(handshake_leave_in(&t->h, t->ours), 0);
+	assert_int_equal(hear(t), -EAGAIN);
+	assert_int_equal(t->h.len, half);
+	for (int i = 0; i < 3; i++) {
+		handshake_release(&t->h);
+		assert_int_equal(handshake_leave_in(&t->h, t->ours), 0);
+		assert_int_equal(hear(t), i ? 0 : -EAGAIN);
+		assert_true(t->h.fd >= 0);
+		if (i == 0)
+			say_text(t, good + half, 0);
+		if (i == 0)
+			assert_int_equal(hear(t), 0);
+	}
+	assert_memory_equal(t->h.body, good, strlen(good));
+	handshake_take_out(&t->h, t->ours);
+	assert_int_equal(recv(t->ours, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void a_text_in_many_pieces_is_told_of(void **state)
+{
+	struct test *t = *state;
+	int heard = 0;
+
+	assert_int_equal(handshake_leave_in(&t->h, t->ours), 0);
+	while (!handshake_is_piecemeal(&t->h)) {
+		say(t, good + heard, 1, heard == 0);
+		assert_int_equal(hear(t), -EAGAIN);
+		heard++;
+	}
+	assert_int_equal(heard, 16);
+	handshake_release(&t->h);
+	say_text(t, good + heard, 0);
+	assert_int_equal(hear(t), 0);
+	assert_memory_equal(t->h.body, good, strlen(good));
+}
+
 static void brackets_in_strings_do_not_end_it(void **state)
 {
 	static const char tricky[] =
@@ -407,6 +452,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_message_is_a_handshake),
 		TEST(a_body_may_come_byte_by_byte),
+		TEST(what_is_left_in_is_heard_again),
+		TEST(a_text_in_many_pieces_is_told_of),
 		TEST(brackets_in_strings_do_not_end_it),
 		TEST(the_fd_may_come_last_on_any_byte),
 		TEST(filler_behind_the_text_is_no_harm),
