@@ -86,7 +86,8 @@ struct pager_session_options {
  * Makes a session. -ENOENT no such snapshot; -EBADMSG it is damaged; -ENOTUNIQ
  * the id is taken; -ESHUTDOWN the daemon drains; -EAGAIN it has no room now;
  * -EINVAL what it does not accept; -ECONNREFUSED no daemon; -EACCES not for
- * this user; -ETIMEDOUT; -EPROTO an answer that makes no sense.
+ * this user; -ETIMEDOUT; -ECONNRESET the daemon has hung up; -EPROTO an answer
+ * that makes no sense.
  */
 PAGER_API int pager_session_create(struct pager *p,
 				   const struct pager_session_options *options,

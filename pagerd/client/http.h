@@ -30,7 +30,8 @@ const char *http_socket(const struct http *h);
 /*
  * One request; `body` is JSON text or NULL. 0 for a reply of any status.
  * -ECONNREFUSED: nobody to talk to; -EACCES; -ETIMEDOUT; -EFBIG: a reply over
- * HTTP_REPLY_MAX; -EPROTO: no HTTP, or cut short; -ENOMEM.
+ * HTTP_REPLY_MAX; -EPROTO: no HTTP, or cut short;
+ * -ECONNRESET: no answer, but the end; -ENOMEM.
  */
 int http_request(struct http *h, const char *method, const char *path,
 		 const char *body, struct http_reply *ret_reply);

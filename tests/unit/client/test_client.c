@@ -106,7 +106,7 @@ static void answers_become_errors(void **state)
 		{"HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{}",
 		 -EPROTO, "no HTTP answer"},
 		{"220 smtp.example.org ESMTP\r\n", -EPROTO, "no HTTP answer"},
-		{"", -EPROTO, "no HTTP answer"},
+		{"", -ECONNRESET, "hung up"},
 	};
 	struct pager_session_options options = PAGER_SESSION_OPTIONS_INIT;
 	struct fixture *f = *state;
