@@ -19,6 +19,11 @@ static const char *class_label(int i)
 	return cache_class_name((enum cache_class)i);
 }
 
+static const char *source_label(int i)
+{
+	return session_source_name((enum session_source)i);
+}
+
 static const char *const quantiles[] = {"0.5", "0.9", "0.99", "0.999"};
 #define QUANTILES (int)(sizeof(quantiles) / sizeof(quantiles[0]))
 
@@ -76,6 +81,16 @@ static double get_quantile(const struct stats *s, int i)
 	return SECONDS(hist_percentile(&s->sessions.latency, shares[i]));
 }
 
+static double get_source_p50(const struct stats *s, int i)
+{
+	return SECONDS(hist_percentile(&s->sessions.latency_by[i], 0.5));
+}
+
+static double get_source_p99(const struct stats *s, int i)
+{
+	return SECONDS(hist_percentile(&s->sessions.latency_by[i], 0.99));
+}
+
 /* In the order of struct metric. */
 #define ONE(name, type, unit, help, get)                      \
 	{                                                     \
@@ -119,6 +134,12 @@ const struct metric metric_rows[] = {
 	    get_latency_sum),
 	ONE("pagerd_fault_latency_seconds_count", NULL, NULL, NULL,
 	    get_latency_count),
+	EACH("pagerd_fault_source_p50_seconds", "gauge",
+	     "the same by where the page came from: the median", source,
+	     SESSION_SOURCE_COUNT, get_source_p50),
+	EACH("pagerd_fault_source_p99_seconds", "gauge",
+	     "likewise: 99 of 100 took no longer", source, SESSION_SOURCE_COUNT,
+	     get_source_p99),
 	ONE("pagerd_blocked_seconds_total", "counter", "seconds",
 	    "time with at least one fault outstanding, summed over sessions",
 	    get_blocked),

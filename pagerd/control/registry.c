@@ -103,13 +103,15 @@ static struct entry *find_session(struct registry *r, const struct session *s)
 }
 
 static void add_status(struct registry_totals *to,
-		       const struct session_status *st,
-		       const struct hist *latency)
+		       const struct session_status *st, const struct session *s)
 {
 	for (int i = 0; i < SESSION_COUNTER_COUNT; i++)
 		to->counters[i] += st->counters[i];
 	to->blocked_ns += st->blocked_ns;
-	hist_add(&to->latency, latency);
+	hist_add(&to->latency, session_latency(s));
+	for (int i = 0; i < SESSION_SOURCE_COUNT; i++)
+		hist_add(&to->latency_by[i],
+			 session_latency_by(s, (enum session_source)i));
 }
 
 static struct entry *take_off(struct registry *r, struct session *s)
@@ -162,7 +164,7 @@ static void on_ended(void *arg, struct session *s, enum session_end end)
 	session_status(s, &st);
 	lock_take(&r->lock);
 	r->past.ended[end]++;
-	add_status(&r->past, &st, session_latency(s));
+	add_status(&r->past, &st, s);
 	e = take_off(r, s);
 	tell_waiters(r, s, false, end);
 	lock_drop(&r->lock);
@@ -206,6 +208,8 @@ int registry_new(const struct registry_options *options,
 	list_init(&r->entries);
 	list_init(&r->waiters);
 	hist_init(&r->past.latency);
+	for (int i = 0; i < SESSION_SOURCE_COUNT; i++)
+		hist_init(&r->past.latency_by[i]);
 	r->event_fd = -1;
 	r->store = options->store;
 	r->cache = options->cache;
@@ -622,7 +626,7 @@ int registry_totals(struct registry *r, struct registry_totals *ret_totals)
 	ret_totals->workers = r->workers;
 	for (size_t i = 0; i < count; i++) {
 		session_status(sessions[i], &st);
-		add_status(ret_totals, &st, session_latency(sessions[i]));
+		add_status(ret_totals, &st, sessions[i]);
 		add_present(ret_totals, &st);
 	}
 	registry_list_free(sessions, count);

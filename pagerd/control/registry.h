@@ -126,6 +126,7 @@ struct registry_totals {
 	uint64_t outstanding, parked, stalled; /* now */
 	uint64_t oldest_fault_ns;	       /* now, of all */
 	struct hist latency;		       /* ns */
+	struct hist latency_by[SESSION_SOURCE_COUNT];
 };
 
 int registry_totals(struct registry *r, struct registry_totals *ret_totals);

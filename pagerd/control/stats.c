@@ -154,19 +154,51 @@ static json_t *vmm_pid(pid_t pid)
 	return pid > 0 ? json_integer(pid) : json_null();
 }
 
+/* Answered faults, and how long they took, by where the page came from. */
+static json_t *sources(const struct session *s, const struct session_status *st)
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < SESSION_SOURCE_COUNT; i++) {
+		enum session_source source = (enum session_source)i;
+		const struct hist *h = session_latency_by(s, source);
+
+		(void)json_object_set_new(
+			object, session_source_name(source),
+			json_pack(
+				"{s:I, s:I, s:I, s:I}", "faults",
+				(json_int_t)st->counters[session_source_counter(
+					source)],
+				"p50_us", us(hist_percentile(h, 0.5)), "p99_us",
+				us(hist_percentile(h, 0.99)), "p999_us",
+				us(hist_percentile(h, 0.999))));
+	}
+	return object;
+}
+
+static uint64_t pages_absent(const struct session_status *st)
+{
+	uint64_t known =
+		st->pages_present + st->pages_removed + st->pages_poisoned;
+
+	/* Figures of one picture may be a fault apart. */
+	return st->pages_total > known ? st->pages_total - known : 0;
+}
+
 static json_t *session_json(const struct session_status *st,
 			    const char *socket_path)
 {
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:i, s:I, s:I, s:I, s:I,"
-		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I,"
-		" s:o}",
+		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b,"
+		" s:I, s:o}",
 		"id", st->id, "snapshot", st->snapshot, "state",
 		session_state_name(st->state), "policy",
 		session_policy_name(st->policy), "lingering", st->lingering,
 		"socket_path", socket_path, "vmm_pid", vmm_pid(st->vmm_pid),
 		"worker", (int)st->worker, "faults",
-		(json_int_t)st->counters[SESSION_COUNT_FAULTS], "pages_present",
+		(json_int_t)st->counters[SESSION_COUNT_FAULTS], "pages_absent",
+		(json_int_t)pages_absent(st), "pages_present",
 		(json_int_t)st->pages_present, "pages_removed",
 		(json_int_t)st->pages_removed, "pages_poisoned",
 		(json_int_t)st->pages_poisoned, "pages_total",
@@ -184,9 +216,12 @@ static json_t *session_json(const struct session_status *st,
 json_t *stats_session(struct session *s)
 {
 	struct session_status st;
+	json_t *object;
 
 	session_status(s, &st);
-	return session_json(&st, session_socket_path(s));
+	object = session_json(&st, session_socket_path(s));
+	(void)json_object_set_new(object, "sources", sources(s, &st));
+	return object;
 }
 
 json_t *stats_sessions(const struct daemon *d)

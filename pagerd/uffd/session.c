@@ -64,6 +64,28 @@ const char *session_counter_help(enum session_counter counter)
 	return counters[counter].help;
 }
 
+const char *session_source_name(enum session_source source)
+{
+	static const char *const names[] = {
+#define X(id, name) [SESSION_SOURCE_##id] = name,
+		SESSION_SOURCES(X)
+#undef X
+	};
+
+	return names[source];
+}
+
+enum session_counter session_source_counter(enum session_source source)
+{
+	static const enum session_counter of[] = {
+#define X(id, name) [SESSION_SOURCE_##id] = SESSION_COUNT_##id,
+		SESSION_SOURCES(X)
+#undef X
+	};
+
+	return of[source];
+}
+
 const char *session_policy_name(enum session_policy policy)
 {
 	return policies[policy];
@@ -337,6 +359,8 @@ static struct session *allocate(const struct session_options *o)
 	s->listener.fd = s->connection.fd = s->uffd.fd = s->vmm.fd = -1;
 	handshake_init(&s->handshake);
 	hist_init(&s->shown.latency);
+	for (int i = 0; i < SESSION_SOURCE_COUNT; i++)
+		hist_init(&s->shown.latency_by[i]);
 	list_init(&s->node);
 	list_init(&s->outstanding);
 	list_init(&s->put_off);
@@ -456,6 +480,12 @@ const char *session_snapshot_name(const struct session *s)
 const struct hist *session_latency(const struct session *s)
 {
 	return &s->shown.latency;
+}
+
+const struct hist *session_latency_by(const struct session *s,
+				      enum session_source source)
+{
+	return &s->shown.latency_by[source];
 }
 
 static uint64_t shown(const _Atomic uint64_t *value)

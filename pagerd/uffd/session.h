@@ -66,15 +66,20 @@ enum session_end {
 /* X(enumerator, name, help): counters of a session, from its start. */
 #define SESSION_COUNTERS(X)                                                  \
 	X(FAULTS, "faults", "page-fault messages read")                      \
+	X(READS, "faults_read", "of these: by a read")                       \
+	X(WRITES, "faults_write", "of these: by a write")                    \
+	X(UNSERVED, "faults_unserved",                                       \
+	  "of these: minor or write-protect faults, for the policy")         \
 	X(MISSING, "faults_missing", "faults on pages not installed before") \
 	X(REMOVED, "faults_removed", "faults on pages the guest gave back")  \
 	X(SPURIOUS, "faults_spurious", "faults on pages already there")      \
 	X(JOINED, "faults_joined", "faults on a page already being served")  \
 	X(OUTSIDE, "faults_outside", "faults at addresses in no region")     \
 	X(CACHE, "source_cache", "faults answered from the cache")           \
-	X(READ, "source_read", "faults that waited for a read")              \
+	X(DISK, "source_disk", "faults that waited for a read")              \
 	X(ZERO, "source_zero", "faults on zero pages of the image")          \
 	X(OVERLAY, "source_overlay", "faults answered with private bytes")   \
+	X(GIVEN_BACK, "source_removed", "faults answered zero: given back")  \
 	X(PREFETCHED, "pages_prefetched", "installed by the working set")    \
 	X(COMPLETED, "pages_completed", "installed by completion")           \
 	X(RESOLVED, "resolved", "faults answered, joined ones not counted")  \
@@ -96,6 +101,24 @@ enum session_counter {
 #undef X
 		SESSION_COUNTER_COUNT
 };
+
+/* X(enumerator of the counter, name): where an answer's page came from. */
+#define SESSION_SOURCES(X)    \
+	X(CACHE, "cache")     \
+	X(DISK, "disk")       \
+	X(ZERO, "zero")       \
+	X(OVERLAY, "overlay") \
+	X(GIVEN_BACK, "removed")
+
+enum session_source {
+#define X(id, name) SESSION_SOURCE_##id,
+	SESSION_SOURCES(X)
+#undef X
+		SESSION_SOURCE_COUNT
+};
+
+const char *session_source_name(enum session_source source);
+enum session_counter session_source_counter(enum session_source source);
 
 const char *session_counter_name(enum session_counter counter);
 const char *session_counter_help(enum session_counter counter);
@@ -198,8 +221,13 @@ struct session_status {
 
 void session_status(struct session *s, struct session_status *ret_status);
 
-/* Latencies of answered faults in ns; valid as long as the reference. */
+/*
+ * Latencies of answered faults in ns, of all and of one source; valid as long
+ * as the reference. Those on pages that were there have no source.
+ */
 const struct hist *session_latency(const struct session *s);
+const struct hist *session_latency_by(const struct session *s,
+				      enum session_source source);
 
 /* The fixed names: "kill", "serving", "closed" ... */
 const char *session_policy_name(enum session_policy policy);

@@ -281,7 +281,7 @@ def test_metrics_are_well_formed(start, attach):
         if line.startswith("#"):
             continue
         name = re.fullmatch(
-            r'([a-z_]+)(\{[a-z]+="[^"]*"\})? [0-9.e+-]+', line).group(1)
+            r'([a-z_0-9]+)(\{[a-z]+="[^"]*"\})? [0-9.e+-]+', line).group(1)
         base = re.sub(r"_(sum|count)$", "", name)
         kind = dict(families).get(name) or dict(families)[base]
         assert kind in ("counter", "gauge", "summary")

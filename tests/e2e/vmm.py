@@ -8,6 +8,7 @@ then "half", and the rest with the next line of its stdin.
 
   page N      sha256 of page N, which is touched
   all         sha256 of the whole memory
+  write N     makes the first byte of page N zero; "done"
   discard N   gives page N back with MADV_DONTNEED; "done"
   let-go      closes its own copy of the userfaultfd; "done"
 
@@ -75,6 +76,9 @@ def main(path, size, *how):
             print(hashlib.sha256(page).hexdigest(), flush=True)
         elif verb == "all":
             print(hashlib.sha256(memory[:]).hexdigest(), flush=True)
+        elif verb == "write":
+            memory[start] = 0
+            print("done", flush=True)
         elif verb == "discard":
             memory.madvise(mmap.MADV_DONTNEED, start, PAGE)
             print("done", flush=True)

@@ -5,7 +5,7 @@
 
 #include "pagerd/ctl/run/cachectl.h"
 #include "pagerd/ctl/run/service.h"
-#include "pagerd/ctl/run/sessions.h"
+#include "pagerd/ctl/session/sessions.h"
 #include "pagerd/ctl/run/snapshots.h"
 
 const struct command_option command_globals[] = {

@@ -137,6 +137,7 @@ struct fault *fault_new(struct session *s, uint64_t address,
 		.address = address,
 		.page = region ? region_page(region, address) : 0,
 		.since = now,
+		.source = SESSION_SOURCE_COUNT,
 		.next = *at,
 	};
 	*at = f;
@@ -249,12 +250,21 @@ static uint64_t size_of(const struct fault *f)
 	return f->region ? f->region->page_size : PAGER_PAGE_SIZE;
 }
 
+void fault_note_source(struct fault *f, enum session_source source)
+{
+	session_count(f->session, session_source_counter(source), 1);
+	f->source = source;
+}
+
 static void resolved(struct fault *f)
 {
 	struct session *s = f->session;
+	uint64_t took = worker_now() - f->since;
 
 	session_count(s, SESSION_COUNT_RESOLVED, 1);
-	hist_record(&s->shown.latency, worker_now() - f->since);
+	hist_record(&s->shown.latency, took);
+	if (f->source != SESSION_SOURCE_COUNT)
+		hist_record(&s->shown.latency_by[f->source], took);
 	fault_done(f);
 }
 
@@ -338,14 +348,14 @@ void fault_failed(struct fault *f, int error)
 
 static void count_source(struct fault *f, bool overlaid)
 {
-	enum session_counter source = SESSION_COUNT_CACHE;
+	enum session_source source = SESSION_SOURCE_CACHE;
 
 	if (overlaid)
-		source = SESSION_COUNT_OVERLAY;
+		source = SESSION_SOURCE_OVERLAY;
 	else if (f->waited)
-		source = SESSION_COUNT_READ;
+		source = SESSION_SOURCE_DISK;
 	session_count(f->session, SESSION_COUNT_COPIED, 1);
-	session_count(f->session, source, 1);
+	fault_note_source(f, source);
 }
 
 /* `bytes` are those of the image; NULL: zeros, or nothing of them is seen. */
@@ -472,6 +482,15 @@ static struct uffd_outcome install_empty(struct fault *f)
 	return zero_page(f);
 }
 
+static void step_removed(struct fault *f)
+{
+	struct uffd_outcome o = install_empty(f);
+
+	if (o.result == UFFD_DONE)
+		fault_note_source(f, SESSION_SOURCE_GIVEN_BACK);
+	fault_settle(f, o);
+}
+
 /*
  * A page that was installed: most likely a second message about it. But a
  * client without the REMOVE event may have dropped it, and then it is zero.
@@ -518,7 +537,7 @@ void fault_step(struct fault *f)
 		step_present(f);
 		return;
 	case PAGER_PAGE_REMOVED:
-		fault_settle(f, install_empty(f));
+		step_removed(f);
 		return;
 	case PAGER_PAGE_POISONED:
 		f->poisoning = true;

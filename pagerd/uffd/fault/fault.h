@@ -31,9 +31,10 @@ struct fault {
 	uint64_t put_off_since;	     /* first EAGAIN in a row; 0: none */
 	uint64_t pause;		     /* the last one's length, ns */
 	enum fault_stage stage;
-	bool waited;	       /* for a read */
-	bool poisoning;	       /* its page is to be poisoned */
-	unsigned int policies; /* bits of those that were of no use */
+	bool waited;		    /* for a read */
+	enum session_source source; /* ..._COUNT: none yet */
+	bool poisoning;		    /* its page is to be poisoned */
+	unsigned int policies;	    /* bits of those that were of no use */
 	struct fetch fetch;
 	struct gather *gather;
 	struct timer timer;
@@ -76,6 +77,9 @@ void fault_settle(struct fault *f, struct uffd_outcome outcome);
 
 /* The page cannot be had: the session's policy decides. */
 void fault_failed(struct fault *f, int error);
+
+/* Its page was installed, from there. */
+void fault_note_source(struct fault *f, enum session_source source);
 
 /* Answered, or in no need of an answer. */
 void fault_done(struct fault *f);

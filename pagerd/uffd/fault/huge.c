@@ -116,10 +116,8 @@ static void install(struct gather *g, struct fault *f)
 	if (o.result == UFFD_DONE) {
 		session_count(f->session, SESSION_COUNT_COPIED,
 			      PAGER_NODE_ENTRIES);
-		session_count(f->session,
-			      f->waited ? SESSION_COUNT_READ
-					: SESSION_COUNT_CACHE,
-			      1);
+		fault_note_source(f, f->waited ? SESSION_SOURCE_DISK
+					       : SESSION_SOURCE_CACHE);
 	}
 	give_back(g);
 	fault_settle(f, o);
@@ -167,7 +165,7 @@ static void install_zero(struct fault *f)
 	struct uffd_outcome o = huge_zero(f);
 
 	if (o.result == UFFD_DONE)
-		session_count(f->session, SESSION_COUNT_ZERO, 1);
+		fault_note_source(f, SESSION_SOURCE_ZERO);
 	fault_settle(f, o);
 }
 

@@ -113,6 +113,6 @@ void zero_install(struct fault *f, const struct cache_ref *leaf)
 	else if (run.end - run.first > 1 && ends_early(o))
 		o = zero_page(f);
 	if (o.result == UFFD_DONE)
-		session_count(s, SESSION_COUNT_ZERO, 1);
+		fault_note_source(f, SESSION_SOURCE_ZERO);
 	fault_settle(f, o);
 }

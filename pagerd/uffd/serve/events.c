@@ -86,10 +86,17 @@ static void take_fault(struct session *s, const struct uffd_msg *m,
 	struct fault *f;
 
 	session_count(s, SESSION_COUNT_FAULTS, 1);
+	session_count(s,
+		      m->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE
+			      ? SESSION_COUNT_WRITES
+			      : SESSION_COUNT_READS,
+		      1);
 	if (r)
 		size = r->page_size;
-	if (m->arg.pagefault.flags & not_served)
+	if (m->arg.pagefault.flags & not_served) {
+		session_count(s, SESSION_COUNT_UNSERVED, 1);
 		r = NULL;
+	}
 	address &= ~(size - 1);
 	if (fault_find(s, address)) {
 		session_count(s, SESSION_COUNT_JOINED, 1);

@@ -166,7 +166,7 @@ static void tell_end(const struct session *s)
 		 (int)s->shown.vmm_pid, c[SESSION_COUNT_FAULTS],
 		 pagestate_count(s->pages, PAGER_PAGE_PRESENT),
 		 pagestate_count(s->pages, PAGER_PAGE_REMOVED),
-		 c[SESSION_COUNT_CACHE], c[SESSION_COUNT_READ],
+		 c[SESSION_COUNT_CACHE], c[SESSION_COUNT_DISK],
 		 c[SESSION_COUNT_ZERO], c[SESSION_COUNT_FAILURES],
 		 hist_percentile(&s->shown.latency, 0.50) / 1000,
 		 hist_percentile(&s->shown.latency, 0.99) / 1000);

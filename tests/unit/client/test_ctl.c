@@ -502,7 +502,8 @@ static void sessions_go_by_the_daemon(void **state)
 	assert_int_equal(run(f, "session|create|web-1|--json"), 0);
 	assert_non_null(strstr(f->out, "\"socket_path\""));
 	assert_int_equal(run(f, "session|show|s1"), 0);
-	assert_string_equal(f->out, "state  listening\n");
+	assert_non_null(strstr(f->out, "  state     listening\n"));
+	assert_non_null(strstr(f->out, "  snapshot  -\n"));
 	assert_int_equal(run(f, "session|close|s1"), 0);
 	assert_string_equal(f->out, "");
 	assert_non_null(strstr(stub_request(d), "DELETE /v1/sessions/s1 "));

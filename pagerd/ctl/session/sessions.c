@@ -1,4 +1,4 @@
-#include "pagerd/ctl/run/sessions.h"
+#include "pagerd/ctl/session/sessions.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "fs/io/text.h"
 #include "pagerd/client/http.h"
 #include "pagerd/ctl/run/service.h"
+#include "pagerd/ctl/session/show.h"
 #include "pagerd/ctl/term/output.h"
 #include "pagerd/ctl/term/table.h"
 
@@ -194,8 +195,10 @@ int sessions_show(const struct invocation *inv)
 
 	if (r < 0)
 		return output_error("session show", r);
-	return inv->json ? output_json(inv, steal_ptr(reply))
-			 : output_fields(inv, reply);
+	if (inv->json)
+		return output_json(inv, steal_ptr(reply));
+	r = show_session(reply);
+	return r < 0 ? output_error("session show", r) : STATUS_DONE;
 }
 
 int sessions_close(const struct invocation *inv)
