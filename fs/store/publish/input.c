@@ -122,6 +122,11 @@ bool input_is_pipe(const struct input *in)
 	return in->pipe;
 }
 
+int input_origin(const struct input *in, struct manifest_origin *ret_origin)
+{
+	return in->pipe ? -EINVAL : origin_of(in->fd, ret_origin);
+}
+
 static void pad(struct input_unit *unit, size_t bytes)
 {
 	unit->pages = (unsigned int)page_count(bytes);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "fs/base/cleanup.h"
+#include "fs/store/origin/origin.h"
 #include "fs/store/publish/publish.h"
 #include "pager/pagetable.h"
 
@@ -39,6 +40,9 @@ DEFINE_CLEANUP(input, struct input *, input_free)
 /* Exact bytes: of a pipe as many as have been read. */
 uint64_t input_size(struct input *in);
 bool input_is_pipe(const struct input *in);
+
+/* Which file it is, as it stands now; see origin.h. -EINVAL: a pipe. */
+int input_origin(const struct input *in, struct manifest_origin *ret_origin);
 
 /*
  * Reads the next unit that is no hole: 1; 0 at the end. -ENODATA where the

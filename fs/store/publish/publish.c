@@ -70,7 +70,9 @@ struct job {
 	struct input *memory;
 	struct input *files[PAGER_FILES_MAX]; /* as options->files */
 	struct manifest manifest;
-	int lock; /* STORE_LOCK_PUBLISH */
+	struct manifest_origin origin; /* before the first read */
+	bool settled;		       /* it can stand for what is read */
+	int lock;		       /* STORE_LOCK_PUBLISH */
 };
 
 static void release_job(struct job *j)
@@ -176,6 +178,8 @@ static int open_inputs(struct job *j, uint64_t *ret_total)
 
 	if (r < 0)
 		return r;
+	j->settled = input_origin(j->memory, &j->origin) == 0 &&
+		     origin_settle(&j->origin);
 	known = !input_is_pipe(j->memory);
 	total = input_size(j->memory);
 	if (known && total == 0)
@@ -279,6 +283,18 @@ static int note_labels(struct job *j)
 	return 0;
 }
 
+static void note_origin(struct job *j)
+{
+	struct manifest_origin now;
+
+	if (!j->settled || input_origin(j->memory, &now) < 0 ||
+	    !origin_equal(&now, &j->origin) ||
+	    now.size != j->manifest.image.size)
+		return;
+	j->manifest.origin = now;
+	j->manifest.has_origin = true;
+}
+
 /* All that the manifest says beside its files. */
 static int note_facts(struct job *j)
 {
@@ -299,6 +315,7 @@ static int note_facts(struct job *j)
 		return -ENOMEM;
 	m->regions[0].size = m->image.size;
 	m->region_count = 1;
+	note_origin(j);
 	return note_labels(j);
 }
 

@@ -159,6 +159,16 @@ static int check_labels(const struct manifest *m)
 	return r;
 }
 
+static int check_origin(const struct manifest *m)
+{
+	const struct manifest_origin *o = &m->origin;
+
+	if (m->has_origin && (o->device > INT64_MAX || o->inode > INT64_MAX ||
+			      o->mtime > INT64_MAX || o->size != m->image.size))
+		return err_set(-EINVAL, "an origin that the image cannot have");
+	return 0;
+}
+
 static int check_manifest(const struct manifest *m)
 {
 	enum pager_codec codec;
@@ -168,6 +178,8 @@ static int check_manifest(const struct manifest *m)
 		r = check_regions(m);
 	if (r == 0)
 		r = check_labels(m);
+	if (r == 0)
+		r = check_origin(m);
 	if (r == 0 && m->parent)
 		r = name_check("the parent's name", m->parent);
 	if (r == 0 && codec_from_name(m->codec, &codec) < 0)
@@ -224,17 +236,30 @@ static json_t *pack_files(const struct manifest *m)
 	return steal_ptr(all);
 }
 
+/* NULL where there is none, or out of memory: it is a hint. */
+static json_t *pack_origin(const struct manifest *m)
+{
+	if (!m->has_origin)
+		return NULL;
+	return json_pack("{s:I, s:I, s:I, s:I}", "device",
+			 (json_int_t)m->origin.device, "inode",
+			 (json_int_t)m->origin.inode, "size",
+			 (json_int_t)m->origin.size, "mtime",
+			 (json_int_t)m->origin.mtime);
+}
+
 /* json_pack() takes over what "o" passes, also where it fails. */
 static json_t *pack_manifest(const struct manifest *m)
 {
-	return json_pack("{s:I, s:s, s:s?, s:o, s:o, s:o, s:o, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:s, s:s?, s:o, s:o, s:o, s:o, s:I, s:I, s:I,"
+			 " s:o*}",
 			 "created", (json_int_t)m->created, "codec", m->codec,
 			 "parent", m->parent, "image", pack_file(&m->image),
 			 "files", pack_files(m), "regions", pack_regions(m),
 			 "labels", pack_labels(m), "new_blocks",
 			 (json_int_t)m->new_blocks, "shared_blocks",
 			 (json_int_t)m->shared_blocks, "stored_bytes",
-			 (json_int_t)m->stored_bytes);
+			 (json_int_t)m->stored_bytes, "origin", pack_origin(m));
 }
 
 static void write_header(uint8_t *to, const uint8_t store_id[16],
@@ -494,6 +519,30 @@ static int unpack_counts(json_t *root, struct manifest *m)
 	return r;
 }
 
+/* Manifests from before there were origins have none. */
+static int unpack_origin(json_t *from, struct manifest *m)
+{
+	json_int_t device, inode, size, mtime;
+	json_error_t e;
+	int r;
+
+	if (!from)
+		return 0;
+	if (json_unpack_ex(from, &e, 0, "{s:I, s:I, s:I, s:I}", "device",
+			   &device, "inode", &inode, "size", &size, "mtime",
+			   &mtime) < 0)
+		return damaged(e.text);
+	r = take_count(device, &m->origin.device);
+	if (r == 0)
+		r = take_count(inode, &m->origin.inode);
+	if (r == 0)
+		r = take_count(size, &m->origin.size);
+	if (r == 0)
+		r = take_count(mtime, &m->origin.mtime);
+	m->has_origin = r == 0;
+	return r;
+}
+
 static int unpack_manifest(json_t *root, struct manifest *m)
 {
 	json_t *image, *files, *regions, *labels, *parent;
@@ -520,6 +569,8 @@ static int unpack_manifest(json_t *root, struct manifest *m)
 		r = unpack_regions(regions, m);
 	if (r == 0)
 		r = unpack_labels(labels, m);
+	if (r == 0)
+		r = unpack_origin(json_object_get(root, "origin"), m);
 	if (r == 0)
 		r = take_string(codec, &m->codec);
 	if (r == 0 && json_is_string(parent))

@@ -30,6 +30,11 @@ struct manifest_label {
 	char *key, *value;
 };
 
+/* Which file the image was read from; its mtime in ns since 1970. */
+struct manifest_origin {
+	uint64_t device, inode, size, mtime;
+};
+
 struct manifest {
 	uint64_t created; /* nanoseconds since 1970 */
 	struct manifest_file image;
@@ -40,6 +45,8 @@ struct manifest {
 	struct manifest_label *labels; /* sorted by key */
 	unsigned int label_count;
 	char *parent; /* NULL: none */
+	bool has_origin;
+	struct manifest_origin origin; /* where has_origin */
 	char *codec;
 	uint64_t new_blocks, shared_blocks, stored_bytes; /* as published */
 };

@@ -47,6 +47,8 @@ static const struct manifest good = {
 	.labels = labels,
 	.label_count = 2,
 	.parent = (char *)"base",
+	.has_origin = true,
+	.origin = {65025, 7, (UINT64_C(5) << 30) + 1, 1769903998000000001},
 	.codec = (char *)"zstd",
 	.new_blocks = 12,
 	.shared_blocks = 34,
@@ -106,6 +108,8 @@ static void what_is_encoded_decodes(void **state)
 	assert_int_equal(back.new_blocks, 12);
 	assert_int_equal(back.shared_blocks, 34);
 	assert_int_equal(back.stored_bytes, 56789);
+	assert_true(back.has_origin);
+	assert_memory_equal(&back.origin, &good.origin, sizeof(good.origin));
 	manifest_release(&back);
 }
 
@@ -322,6 +326,11 @@ static void hostile_bodies_are_refused(void **state)
 		{"created", "-1"},
 		{"stored_bytes", "-1"},
 		{"new_blocks", "null"},
+		{"origin", "7"},
+		{"origin.device", "-1"},
+		{"origin.inode", "\"7\""},
+		{"origin.mtime", "null"},
+		{"origin.size", "4096"},
 	};
 	struct manifest back;
 
