@@ -55,6 +55,8 @@ static int run(const struct options *o)
 		.runtime = o->runtime,
 		.cache_bytes = o->cache_bytes,
 		.fault_trace = o->fault_trace,
+		.imports = (const char *const *)o->imports,
+		.import_count = o->import_count,
 		.memory_pressure = o->memory_pressure,
 		.workers = o->workers,
 		.max_sessions = o->max_sessions,

@@ -52,6 +52,15 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "Records time, session, block and class of every look-up in "
 		 "the block cache, up to 1 GiB, for pagerbench cache --input. "
 		 "A file that is there is replaced."},
+	[OPTION_IMPORT] =
+		{"import", "DIR", NULL, NULL, "none",
+		 "let clients name files below DIR",
+		 "Files below DIR may be named by clients of the control API: "
+		 "as the bytes of an overlay, or as memory that is published "
+		 "when a session asks for it, for which the store must be "
+		 "writable. Paths that lead out of DIR are refused, by way of "
+		 "symbolic links too. May be given more than once. Nobody but "
+		 "those whom you trust should be able to write to DIR."},
 	[OPTION_WORKERS] =
 		{"workers", "N", NULL, NULL, "the processors, at most 8",
 		 "threads that answer page faults",
@@ -145,12 +154,26 @@ static void values_release(struct values *v)
 	}
 }
 
-/* The first place that has a value wins; a repeated one in it, the last. */
-static int set_value(struct value *v, const char *text, const char *origin)
+static bool is_list(int id)
 {
-	_cleanup_free_ char *text_copy = strdup(text);
-	_cleanup_free_ char *origin_copy = strdup(origin);
+	return id == OPTION_IMPORT;
+}
 
+/*
+ * The first place that has a value wins; of a repeated one in it the last, or
+ * for a list all, a line each.
+ */
+static int set_value(struct values *values, int id, const char *text,
+		     const char *origin)
+{
+	struct value *v = &values->of[id];
+	_cleanup_free_ char *origin_copy = strdup(origin);
+	_cleanup_free_ char *text_copy = NULL;
+
+	if (!is_list(id) || !v->text)
+		text_copy = strdup(text);
+	else if (asprintf(&text_copy, "%s\n%s", v->text, text) < 0)
+		text_copy = NULL;
 	if (!text_copy || !origin_copy)
 		return -ENOMEM;
 	free(v->text);
@@ -196,7 +219,7 @@ static int read_arguments(int argc, char **argv, struct values *v)
 			return wrong_argument(c, argv);
 		(void)snprintf(origin, sizeof(origin), "--%s",
 			       option_rows[c].name);
-		r = set_value(&v->of[c], optarg ?: "", origin);
+		r = set_value(v, c, optarg ?: "", origin);
 		if (r < 0)
 			return r;
 	}
@@ -220,7 +243,7 @@ static int set_from_file(void *ctx, const char *key, const char *value,
 		if (!option_rows[i].argument || i == OPTION_CONFIG)
 			break;
 		(void)snprintf(what, sizeof(what), "%s: %s", origin, key);
-		return set_value(&v->of[i], value, what);
+		return set_value(v, i, value, what);
 	}
 	return err_set(-EINVAL, "%s: %s: no such option in a file", origin,
 		       key);
@@ -250,9 +273,9 @@ static int fill_in(struct values *v)
 		if (v->of[i].text)
 			continue;
 		if (env && *env)
-			r = set_value(&v->of[i], env, row->env);
+			r = set_value(v, i, env, row->env);
 		else if (row->fallback)
-			r = set_value(&v->of[i], row->fallback, row->name);
+			r = set_value(v, i, row->fallback, row->name);
 		if (r < 0)
 			return r;
 	}
@@ -359,6 +382,32 @@ static int parse_folder(struct value *v, char **ret_path)
 	return 0;
 }
 
+/* Takes the text, and cuts it up. */
+static int parse_imports(struct value *v, struct options *o)
+{
+	size_t lines = 1;
+	char *at = v->text;
+
+	if (!at)
+		return 0;
+	for (const char *c = at; *c; c++)
+		lines += *c == '\n';
+	o->imports = calloc(lines + 1, sizeof(*o->imports));
+	if (!o->imports)
+		return -ENOMEM;
+	while (at) {
+		const char *folder = strsep(&at, "\n");
+
+		if (folder[0] == '\0')
+			return err_set(-EINVAL, "%s: the path is empty",
+				       v->origin);
+		o->imports[o->import_count] = strdup(folder);
+		if (!o->imports[o->import_count++])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int parse_rate(const struct value *v, uint64_t *ret_rate)
 {
 	if (text_parse_size(v->text, ret_rate) < 0)
@@ -397,6 +446,7 @@ static int convert(struct values *v, struct options *o)
 
 	if ((r = parse_folder(&v->of[OPTION_STORE], &o->store)) < 0 ||
 	    (r = parse_folder(&v->of[OPTION_RUNTIME], &o->runtime)) < 0 ||
+	    (r = parse_imports(&v->of[OPTION_IMPORT], o)) < 0 ||
 	    (r = parse_cache(&v->of[OPTION_CACHE], &o->cache_bytes)) < 0 ||
 	    (r = parse_switch(&v->of[OPTION_MEMORY_PRESSURE],
 			      &o->memory_pressure)) < 0 ||
@@ -460,6 +510,9 @@ void options_release(struct options *o)
 	free(o->runtime);
 	free(o->config);
 	free(o->fault_trace);
+	for (unsigned int i = 0; i < o->import_count; i++)
+		free(o->imports[i]);
+	free(o->imports);
 	*o = (struct options){0};
 }
 

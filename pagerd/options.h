@@ -20,6 +20,7 @@ enum option_id {
 	OPTION_CACHE,
 	OPTION_MEMORY_PRESSURE,
 	OPTION_FAULT_TRACE,
+	OPTION_IMPORT,
 	OPTION_WORKERS,
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
@@ -64,6 +65,8 @@ struct options {
 	char *config; /* NULL: no file was read */
 	uint64_t cache_bytes;
 	char *fault_trace; /* NULL: none */
+	char **imports;	   /* NULL behind the last */
+	unsigned int import_count;
 	bool memory_pressure;
 	unsigned int workers;
 	unsigned int max_sessions;

@@ -1,4 +1,4 @@
-#include "pagerd/control/session/base64.h"
+#include "fs/io/base64.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -6,6 +6,30 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+
+static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			      "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+char *base64_encode(const uint8_t *bytes, size_t len)
+{
+	char *text = malloc(BASE64_LENGTH(len) + 1), *to = text;
+
+	for (size_t i = 0; text && i < len; i += 3) {
+		size_t have = len - i < 3 ? len - i : 3;
+		uint32_t bits = (uint32_t)bytes[i] << 16;
+
+		if (have > 1)
+			bits |= (uint32_t)bytes[i + 1] << 8;
+		if (have > 2)
+			bits |= bytes[i + 2];
+		for (unsigned int k = 0; k < 4; k++)
+			*to++ = k <= have ? letters[bits >> (18 - 6 * k) & 63]
+					  : '=';
+	}
+	if (text)
+		*to = '\0';
+	return text;
+}
 
 static int value_of(char c)
 {

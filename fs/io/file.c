@@ -107,11 +107,17 @@ int file_read_all(int dirfd, const char *path, size_t max, uint8_t **ret_data,
 	/* A fifo in our place must not hang us. */
 	_cleanup_close_ int fd =
 		openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	return fd < 0 ? -errno : file_read_fd(fd, max, ret_data, ret_len);
+}
+
+int file_read_fd(int fd, size_t max, uint8_t **ret_data, size_t *ret_len)
+{
 	_cleanup_free_ uint8_t *data = NULL;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;

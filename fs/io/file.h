@@ -42,3 +42,6 @@ int file_create_temp(int dirfd, const char *prefix,
  */
 int file_read_all(int dirfd, const char *path, size_t max, uint8_t **ret_data,
 		  size_t *ret_len);
+
+/* The same of a file that is open already. */
+int file_read_fd(int fd, size_t max, uint8_t **ret_data, size_t *ret_len);

@@ -37,7 +37,7 @@ static const struct {
 	{"EIO", EIO},	    {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
 	{"EAGAIN", EAGAIN}, {"EINTR", EINTR},	{"ENOMEM", ENOMEM},
 	{"ENOENT", ENOENT}, {"ESRCH", ESRCH},	{"EEXIST", EEXIST},
-	{"EROFS", EROFS},   {"EACCES", EACCES},
+	{"EROFS", EROFS},   {"EACCES", EACCES}, {"ENOSYS", ENOSYS},
 };
 
 static struct {

@@ -18,32 +18,33 @@
 #include <stdint.h>
 
 /* X(enumerator, name, where it is passed) */
-#define INJECT_POINTS(X)                                                   \
-	X(PACK_CREATE, "pack-create", "before a pack is created")          \
-	X(PACK_WRITE, "pack-write", "each write into a pack")              \
-	X(PACK_SYNC, "pack-sync", "fdatasync of a finished pack")          \
-	X(PACK_RENAME, "pack-rename", "before a pack gets its name")       \
-	X(PACK_COMMIT, "pack-commit", "after a pack got its name")         \
-	X(PACK_READ, "pack-read", "each read of a slot, sync or async")    \
-	X(TABLE_READ, "table-read", "each read of a pack's tables")        \
-	X(RUN_WRITE, "run-write", "each write of an index run")            \
-	X(RUN_RENAME, "run-rename", "before an index run gets its name")   \
-	X(RUN_DROP, "run-drop", "before a merged index run is removed")    \
-	X(SEQUENCE_WRITE, "sequence-write", "the pack counter's write")    \
-	X(MANIFEST_WRITE, "manifest-write", "the manifest's write")        \
-	X(MANIFEST_SYNC, "manifest-sync", "fsync of the manifest")         \
-	X(MANIFEST_RENAME, "manifest-rename", "before the commit")         \
-	X(MANIFEST_COMMIT, "manifest-commit", "after the commit's rename") \
-	X(DIR_SYNC, "dir-sync", "fsync of a folder")                       \
-	X(IMAGE_READ, "image-read", "each read of a file being published") \
-	X(EXPORT_WRITE, "export-write", "each write of an export")         \
-	X(TRACE_WRITE, "trace-write", "each write of a fault trace")       \
-	X(UFFD_COPY, "uffd-copy", "each UFFDIO_COPY")                      \
-	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                  \
-	X(UFFD_READ, "uffd-read", "after messages were read, before use")  \
-	X(UFFD_INSTALLED, "uffd-installed", "after an install, unnoted")   \
-	X(HANDSHAKE, "handshake", "between the steps of a handshake")      \
-	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal")
+#define INJECT_POINTS(X)                                                       \
+	X(PACK_CREATE, "pack-create", "before a pack is created")              \
+	X(PACK_WRITE, "pack-write", "each write into a pack")                  \
+	X(PACK_SYNC, "pack-sync", "fdatasync of a finished pack")              \
+	X(PACK_RENAME, "pack-rename", "before a pack gets its name")           \
+	X(PACK_COMMIT, "pack-commit", "after a pack got its name")             \
+	X(PACK_READ, "pack-read", "each read of a slot, sync or async")        \
+	X(TABLE_READ, "table-read", "each read of a pack's tables")            \
+	X(RUN_WRITE, "run-write", "each write of an index run")                \
+	X(RUN_RENAME, "run-rename", "before an index run gets its name")       \
+	X(RUN_DROP, "run-drop", "before a merged index run is removed")        \
+	X(SEQUENCE_WRITE, "sequence-write", "the pack counter's write")        \
+	X(MANIFEST_WRITE, "manifest-write", "the manifest's write")            \
+	X(MANIFEST_SYNC, "manifest-sync", "fsync of the manifest")             \
+	X(MANIFEST_RENAME, "manifest-rename", "before the commit")             \
+	X(MANIFEST_COMMIT, "manifest-commit", "after the commit's rename")     \
+	X(DIR_SYNC, "dir-sync", "fsync of a folder")                           \
+	X(IMAGE_READ, "image-read", "each read of a file being published")     \
+	X(EXPORT_WRITE, "export-write", "each write of an export")             \
+	X(TRACE_WRITE, "trace-write", "each write of a fault trace")           \
+	X(UFFD_COPY, "uffd-copy", "each UFFDIO_COPY")                          \
+	X(UFFD_ZERO, "uffd-zero", "each UFFDIO_ZEROPAGE")                      \
+	X(UFFD_READ, "uffd-read", "after messages were read, before use")      \
+	X(UFFD_INSTALLED, "uffd-installed", "after an install, unnoted")       \
+	X(HANDSHAKE, "handshake", "between the steps of a handshake")          \
+	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal") \
+	X(OPENAT2, "openat2", "before a client's path is resolved")
 
 enum inject_point {
 #define X(id, name, where) INJECT_##id,

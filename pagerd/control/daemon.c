@@ -12,6 +12,7 @@
 #include "fs/cache/admin/resize.h"
 #include "fs/cache/fetch.h"
 #include "fs/cache/observe/trace.h"
+#include "fs/io/confine.h"
 #include "pagerd/control/cache/pressure.h"
 #include "pagerd/uffd/recover/vault.h"
 
@@ -92,6 +93,8 @@ static int build(const struct daemon_options *o, struct daemon *d)
 	if (r == 0)
 		r = vault_open(rundir_path(d->rundir), &d->vault);
 	if (r == 0)
+		r = confine_new(o->imports, o->import_count, &d->imports);
+	if (r == 0)
 		r = store_open(o->store, STORE_READ, &d->store);
 	if (r == 0)
 		r = make_cache(d, o);
@@ -161,6 +164,7 @@ void daemon_free(struct daemon *d)
 	trace_close(d->trace);
 	cache_free(d->cache);
 	store_unref(d->store);
+	confine_free(d->imports);
 	vault_close(d->vault);
 	rundir_close(d->rundir);
 	free(d);

@@ -16,8 +16,10 @@ struct daemon_options {
 	const char *store;
 	const char *runtime;
 	uint64_t cache_bytes;
-	const char *fault_trace; /* NULL: none */
-	bool memory_pressure;	 /* watch it, see cache/pressure.h */
+	const char *fault_trace;    /* NULL: none */
+	const char *const *imports; /* folders, see fs/io/confine.h */
+	size_t import_count;
+	bool memory_pressure; /* watch it, see cache/pressure.h */
 	unsigned int workers;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
@@ -32,6 +34,7 @@ struct daemon_options {
 struct daemon {
 	struct rundir *rundir;
 	struct vault *vault;
+	struct confine *imports; /* what clients may name */
 	struct store *store;
 	struct cache *cache;
 	struct trace *trace; /* NULL: none */

@@ -14,12 +14,19 @@ static const struct {
 	unsigned int status;
 	const char *code;
 } errors[] = {
-	{-EINVAL, 400, "bad_request"},	{-ENAMETOOLONG, 400, "bad_request"},
-	{-ENOENT, 404, "not_found"},	{-ENOTUNIQ, 409, "exists"},
-	{-EBUSY, 409, "in_use"},	{-ENOTCONN, 409, "not_connected"},
-	{-ENOSPC, 409, "does_not_fit"}, {-ERANGE, 400, "bad_request"},
-	{-ESHUTDOWN, 503, "draining"},	{-EUSERS, 503, "too_many_sessions"},
-	{-ENOMEM, 503, "no_memory"},	{-EMFILE, 503, "too_many_files"},
+	{-EINVAL, 400, "bad_request"},
+	{-ENAMETOOLONG, 400, "bad_request"},
+	{-ENOENT, 404, "not_found"},
+	{-ENOTUNIQ, 409, "exists"},
+	{-EBUSY, 409, "in_use"},
+	{-ENOTCONN, 409, "not_connected"},
+	{-ENOSPC, 409, "does_not_fit"},
+	{-ERANGE, 400, "bad_request"},
+	{-EXDEV, 403, "forbidden"},
+	{-ESHUTDOWN, 503, "draining"},
+	{-EUSERS, 503, "too_many_sessions"},
+	{-ENOMEM, 503, "no_memory"},
+	{-EMFILE, 503, "too_many_files"},
 	{-EBADMSG, 500, "damaged"},
 };
 

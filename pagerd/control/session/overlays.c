@@ -1,15 +1,19 @@
 #include "pagerd/control/session/overlays.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+#include "fs/io/base64.h"
 #include "fs/io/file.h"
-#include "pagerd/control/session/base64.h"
+
+struct reader {
+	const struct confine *allowed;
+	size_t left; /* bytes that there may be yet */
+};
 
 void overlays_release(struct overlays *o)
 {
@@ -19,24 +23,30 @@ void overlays_release(struct overlays *o)
 	*o = (struct overlays){0};
 }
 
-static int read_path(const char *path, size_t most, uint8_t **ret_bytes,
+static int read_path(struct reader *rd, const char *path, uint8_t **ret_bytes,
 		     size_t *ret_len)
 {
-	int r;
+	_cleanup_close_ int fd = -1;
+	char why[ERR_TEXT_MAX];
+	int r = confine_open(rd->allowed, path, &fd);
 
-	if (path[0] != '/')
-		return err_set(-EINVAL, "overlay '%.256s': no absolute path",
-			       path);
-	r = file_read_all(AT_FDCWD, path, most, ret_bytes, ret_len);
-	if (r == -ENOMEM)
+	if (r == -EXDEV)
+		return err_wrap(r, "an overlay's 'path' must lie below a "
+				   "folder of --import");
+	if (r == 0) {
+		r = file_read_fd(fd, rd->left, ret_bytes, ret_len);
+		if (r < 0)
+			(void)err_set(r, "'%.256s': %s", path,
+				      strerrordesc_np(-r));
+	}
+	if (r == 0 || r == -ENOMEM)
 		return r;
-	return r < 0 ? err_set(-EINVAL, "overlay '%.256s': %s", path,
-			       strerrordesc_np(-r))
-		     : 0;
+	err_copy(r, why);
+	return err_set(-EINVAL, "overlay %s", why);
 }
 
-static int read_data(const json_t *piece, size_t most, uint8_t **ret_bytes,
-		     size_t *ret_len)
+static int read_data(struct reader *rd, const json_t *piece,
+		     uint8_t **ret_bytes, size_t *ret_len)
 {
 	const json_t *data = json_object_get(piece, "data_base64");
 	const json_t *path = json_object_get(piece, "path");
@@ -46,14 +56,13 @@ static int read_data(const json_t *piece, size_t most, uint8_t **ret_bytes,
 				     json_string_length(data), ret_bytes,
 				     ret_len);
 	if (json_is_string(path) && !data)
-		return read_path(json_string_value(path), most, ret_bytes,
+		return read_path(rd, json_string_value(path), ret_bytes,
 				 ret_len);
 	return err_set(-EINVAL, "an overlay has either 'data_base64' or "
 				"'path', which is a string");
 }
 
-/* `most`: bytes that it may have yet. */
-static int read_piece(const json_t *piece, size_t most,
+static int read_piece(struct reader *rd, const json_t *piece,
 		      struct overlay_piece *ret_piece)
 {
 	const json_t *offset = json_object_get(piece, "offset");
@@ -67,7 +76,7 @@ static int read_piece(const json_t *piece, size_t most,
 	if (json_object_size(piece) != 2)
 		return err_set(-EINVAL, "an overlay has 'offset' and either "
 					"'data_base64' or 'path'");
-	r = read_data(piece, most, &bytes, &len);
+	r = read_data(rd, piece, &bytes, &len);
 	if (r < 0)
 		return r;
 	*ret_piece = (struct overlay_piece){
@@ -78,27 +87,29 @@ static int read_piece(const json_t *piece, size_t most,
 	return 0;
 }
 
-static int read_all(const json_t *list, struct overlays *o)
+static int read_all(struct reader *rd, const json_t *list, struct overlays *o)
 {
-	size_t left = OVERLAY_BYTES_MAX, i;
 	const json_t *piece;
+	size_t i;
 
 	json_array_foreach(list, i, piece)
 	{
-		int r = read_piece(piece, left, &o->pieces[i]);
+		int r = read_piece(rd, piece, &o->pieces[i]);
 
 		if (r < 0)
 			return r;
 		o->count++;
-		if (o->pieces[i].size > left)
+		if (o->pieces[i].size > rd->left)
 			return err_set(-EINVAL, "overlays of too many bytes");
-		left -= o->pieces[i].size;
+		rd->left -= o->pieces[i].size;
 	}
 	return 0;
 }
 
-int overlays_read(const json_t *list, struct overlays *ret_overlays)
+int overlays_read(const json_t *list, const struct confine *allowed,
+		  struct overlays *ret_overlays)
 {
+	struct reader rd = {allowed, OVERLAY_BYTES_MAX};
 	struct overlays o = {0};
 	int r;
 
@@ -108,7 +119,7 @@ int overlays_read(const json_t *list, struct overlays *ret_overlays)
 	o.pieces = calloc(json_array_size(list) + 1, sizeof(*o.pieces));
 	if (!o.pieces)
 		return -ENOMEM;
-	r = read_all(list, &o);
+	r = read_all(&rd, list, &o);
 	if (r < 0)
 		overlays_release(&o);
 	else

@@ -60,7 +60,7 @@ static int fill_request(const struct create_body *b, const json_t *object,
 	return 0;
 }
 
-static int create(struct registry *registry, const struct create_body *b,
+static int create(struct daemon *d, const struct create_body *b,
 		  const json_t *object, struct reply *rp)
 {
 	struct overlays overlays cleanup(overlays_release) = {0};
@@ -69,12 +69,12 @@ static int create(struct registry *registry, const struct create_body *b,
 	int r = fill_request(b, object, &request);
 
 	if (r == 0)
-		r = overlays_read(b->overlays, &overlays);
+		r = overlays_read(b->overlays, d->imports, &overlays);
 	if (r < 0)
 		return r;
 	request.overlays = overlays.pieces;
 	request.overlay_count = overlays.count;
-	r = registry_create(registry, &request, &s);
+	r = registry_create(d->registry, &request, &s);
 	if (r < 0)
 		return r;
 	r = reply_json(rp, 201,
@@ -94,7 +94,7 @@ int sessionapi_create(const struct request *rq, struct reply *rp)
 	json_t *object cleanup(cleanup_json) = NULL;
 	int r = body_read(rq->body, rq->length, create_fields, &b, &object);
 
-	return r < 0 ? r : create(rq->daemon->registry, &b, object, rp);
+	return r < 0 ? r : create(rq->daemon, &b, object, rp);
 }
 
 static int complete(const struct request *rq)

@@ -95,7 +95,9 @@ static const struct command_option create_options[] = {
 	 "lay FILE's bytes over the memory",
 	 "Lays the bytes of FILE over the guest's memory at OFFSET, for this "
 	 "session alone: a host name, a key, a seed. The snapshot stays as it "
-	 "is. OFFSET takes the suffixes K, M, G and T. The daemon reads FILE."},
+	 "is. OFFSET takes the suffixes K, M, G and T. What is over 700 KiB in "
+	 "all the daemon reads itself, for which FILE must lie below a folder "
+	 "that pagerd --import names."},
 	{OPTION_NO_PREFETCH, VALUE_NONE, "no-prefetch", NULL, false, false,
 	 "install only what the guest asks for",
 	 "Does not install the snapshot's working set ahead of the guest."},

@@ -1,17 +1,23 @@
 #include "pagerd/ctl/session/sessions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+#include "fs/io/base64.h"
+#include "fs/io/file.h"
 #include "fs/io/text.h"
 #include "pagerd/client/http.h"
 #include "pagerd/ctl/run/service.h"
 #include "pagerd/ctl/session/show.h"
 #include "pagerd/ctl/term/output.h"
 #include "pagerd/ctl/term/table.h"
+
+/* Of all overlays: as base64 within a body, which may have 1 MiB. */
+#define INLINE_MAX ((size_t)700 << 10)
 
 DEFINE_CLEANUP(json, json_t *, json_decref)
 
@@ -41,35 +47,69 @@ static int set_number(json_t *body, const struct invocation *inv,
 		body, key, json_integer((json_int_t)parse_number(inv, id, 0)));
 }
 
-static int add_overlay(json_t *list, const char *text)
+/* The daemon may have another working directory. */
+static int add_path(json_t *list, uint64_t at, const char *file)
+{
+	_cleanup_free_ char *path = realpath(file, NULL);
+
+	if (!path)
+		return err_set(-errno, "%s: %m", file);
+	return json_array_append_new(list,
+				     json_pack("{s:I, s:s}", "offset",
+					       (json_int_t)at, "path", path));
+}
+
+/*
+ * What fits a request goes with it, read with the caller's rights; what does
+ * not, the daemon reads, where its operator has allowed that.
+ */
+static int add_bytes(json_t *list, uint64_t at, const char *file,
+		     size_t *inline_left)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = file_read_all(AT_FDCWD, file, *inline_left, &bytes, &len);
+
+	if (r == -EFBIG)
+		return add_path(list, at, file);
+	if (r < 0)
+		return err_set(r, "%s: %s", file,
+			       r == -EINVAL ? "no regular file"
+					    : strerrordesc_np(-r));
+	*inline_left -= len;
+	text = base64_encode(bytes, len);
+	if (!text)
+		return -ENOMEM;
+	return json_array_append_new(list, json_pack("{s:I, s:s}", "offset",
+						     (json_int_t)at,
+						     "data_base64", text));
+}
+
+static int add_overlay(json_t *list, const char *text, size_t *inline_left)
 {
 	const char *equals = strchr(text, '=');
 	_cleanup_free_ char *offset = strndup(text, (size_t)(equals - text));
-	_cleanup_free_ char *path = NULL;
 	uint64_t at;
 
 	if (!offset)
 		return -ENOMEM;
 	if (text_parse_size(offset, &at) < 0)
 		return err_set(-EINVAL, "--overlay: '%s' is no offset", offset);
-	/* The daemon may have another working directory. */
-	path = realpath(equals + 1, NULL);
-	if (!path)
-		return err_set(-errno, "%s: %m", equals + 1);
-	return json_array_append_new(list,
-				     json_pack("{s:I, s:s}", "offset",
-					       (json_int_t)at, "path", path));
+	return add_bytes(list, at, equals + 1, inline_left);
 }
 
 static int set_overlays(json_t *body, const struct invocation *inv)
 {
 	json_t *list cleanup(cleanup_json) = json_array();
+	size_t inline_left = INLINE_MAX;
 
 	if (parse_count(inv, OPTION_OVERLAY) == 0)
 		return 0;
 	for (unsigned int i = 0; i < inv->value_count; i++) {
 		int r = inv->values[i].option->id == OPTION_OVERLAY
-				? add_overlay(list, inv->values[i].text)
+				? add_overlay(list, inv->values[i].text,
+					      &inline_left)
 				: 0;
 		if (r < 0)
 			return r;

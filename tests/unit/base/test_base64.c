@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "pagerd/control/session/base64.h"
+#include "fs/io/base64.h"
 
 static int decode(const char *text, uint8_t **ret_bytes, size_t *ret_len)
 {
@@ -30,6 +30,7 @@ static void the_vectors_of_rfc_4648(void **state)
 		{"Zm9vYmFy", "foobar"},
 	};
 	uint8_t *bytes;
+	char *text;
 	size_t len;
 
 	(void)state;
@@ -38,6 +39,11 @@ static void the_vectors_of_rfc_4648(void **state)
 		assert_int_equal(len, strlen(vectors[i].bytes));
 		assert_memory_equal(bytes, vectors[i].bytes, len);
 		free(bytes);
+		text = base64_encode((const uint8_t *)vectors[i].bytes, len);
+		assert_non_null(text);
+		assert_string_equal(text, vectors[i].text);
+		assert_int_equal(strlen(text), BASE64_LENGTH(len));
+		free(text);
 	}
 }
 

@@ -49,10 +49,13 @@ int daemon_fixture_set_up(void **state)
 {
 	struct daemon_fixture *f = calloc(1, sizeof(*f));
 	char store[SCRATCH_PATH_MAX], runtime[SCRATCH_PATH_MAX];
+	const char *const imports[] = {f->folder};
 	const struct daemon_options o = {
 		.store = store,
 		.runtime = runtime,
 		.cache_bytes = 4u << 20,
+		.imports = imports,
+		.import_count = 1,
 		.workers = 2,
 		.max_sessions = 4,
 		.stuck_after_ns = UINT64_C(5000000000),

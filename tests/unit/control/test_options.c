@@ -75,6 +75,36 @@ static void each_value_is_read(void **state)
 	options_release(&o);
 }
 
+static void imports_add_up_within_one_place(void **state)
+{
+	char folder[SCRATCH_PATH_MAX];
+	static const char text[] = "import = /c\nimport = /d\n";
+	struct options o;
+	const char *file;
+
+	(void)state;
+	scratch_make(folder);
+	file = scratch_file(folder, "conf");
+	scratch_write(file, text, sizeof(text) - 1);
+	assert_int_equal(PARSE_NONE(&o), 0);
+	assert_int_equal(o.import_count, 0);
+	options_release(&o);
+	assert_int_equal(PARSE(&o, "--config", file), 0);
+	assert_int_equal(o.import_count, 2);
+	assert_string_equal(o.imports[0], "/c");
+	assert_string_equal(o.imports[1], "/d");
+	options_release(&o);
+	assert_int_equal(
+		PARSE(&o, "--config", file, "--import", "/a b", "--import=/b"),
+		0);
+	assert_int_equal(o.import_count, 2);
+	assert_string_equal(o.imports[0], "/a b");
+	assert_string_equal(o.imports[1], "/b");
+	options_release(&o);
+	assert_int_equal(PARSE(&o, "--import", "/a", "--import", ""), -EINVAL);
+	scratch_remove(folder);
+}
+
 static void wrong_arguments_are_named(void **state)
 {
 	static const struct {
@@ -243,6 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(defaults_stand, clean_environment),
 		cmocka_unit_test(each_value_is_read),
+		cmocka_unit_test(imports_add_up_within_one_place),
 		cmocka_unit_test(wrong_arguments_are_named),
 		cmocka_unit_test(help_and_version_look_at_nothing_else),
 		cmocka_unit_test_setup(environment_is_behind_the_command_line,
