@@ -499,6 +499,7 @@ static void add_shard_stats(struct shard *s, struct cache_stats *sum)
 	sum->slot_waits += s->slot_waits;
 	sum->drops += s->drops;
 	sum->failures += s->failures;
+	sum->contended += s->lock.contended;
 	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++)
 		add_class(&s->by_class[i], &sum->by_class[i]);
 }

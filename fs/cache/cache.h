@@ -169,6 +169,7 @@ struct cache_stats {
 	uint64_t slot_waits; /* no slot was to be had */
 	uint64_t drops;	     /* blocks evicted by command */
 	uint64_t failures;   /* fills that failed */
+	uint64_t contended;  /* calls that waited for another's */
 #define X(member, help) uint64_t member;
 	CACHE_CLASS_COUNTERS(X) /* sums over the classes */
 #undef X

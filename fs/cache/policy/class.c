@@ -5,7 +5,14 @@
 static const struct class_rule rules[CACHE_CLASS_COUNT] = {
 	[CACHE_FAULT] = {.name = "fault", .admitted = true, .urgent = true},
 	[CACHE_NODE] = {.name = "node", .admitted = true, .urgent = true},
-	/* As good as the faults that it saves: a clone's restore is mostly it.
+	/*
+	 * As good as the faults that it saves. In pagerbench cache's fleet at
+	 * 10 %, half of it restored by working sets, faults and prefetch miss
+	 * 458,000 times so, and 504,000 where prefetch is a scan; where it
+	 * enters the small queue and its hits do not promote, as this was
+	 * first designed, 5 % more. A fleet of nothing but working sets
+	 * would miss 1.6 times as often with the latter, and 5.8 times as a
+	 * scan: then nobody is left to promote what they share.
 	 */
 	[CACHE_PREFETCH] = {.name = "prefetch", .admitted = true},
 	[CACHE_MOUNT] = {.name = "mount"},

@@ -6,7 +6,7 @@
 
 #define USES_MAX      3
 #define SCAN_PERCENT  1
-#define SMALL_PERCENT 5
+#define SMALL_PERCENT 2
 #define GHOST_PERCENT 50
 
 _Static_assert(sizeof(struct entry) == 48, "1.2 % of a slot");

@@ -138,9 +138,9 @@ static int scan_image(struct maker *m)
 	return r;
 }
 
-static void maker_init(struct maker *m)
+static void maker_init(struct maker *m, uint64_t seed)
 {
-	*m = (struct maker){.seed = 20240607};
+	*m = (struct maker){.seed = seed};
 	fill_zipf(m->templates, TEMPLATES);
 	fill_zipf(m->clones, CLONES);
 	m->trace.items = FLEET_ITEMS;
@@ -188,30 +188,65 @@ static int run(struct maker *m, unsigned int restores, unsigned int scans,
 	return r;
 }
 
-static int make(unsigned int restores, unsigned int scans, bool burst,
-		struct trace *ret_trace)
+static int hand_over(struct maker *m, int r, struct trace *ret_trace)
 {
-	struct maker m;
-	int r;
-
-	maker_init(&m);
-	r = run(&m, restores, scans, burst);
 	if (r < 0)
-		trace_release(&m.trace);
+		trace_release(&m->trace);
 	else
-		*ret_trace = m.trace;
+		*ret_trace = m->trace;
 	return r;
 }
 
-int trace_make_fleet(unsigned int restores, unsigned int scans,
+int trace_make_fleet(uint64_t seed, unsigned int restores, unsigned int scans,
 		     struct trace *ret_trace)
 {
-	return make(restores, scans, false, ret_trace);
+	struct maker m;
+
+	maker_init(&m, seed);
+	return hand_over(&m, run(&m, restores, scans, false), ret_trace);
 }
 
-int trace_make_burst(unsigned int restores, struct trace *ret_trace)
+int trace_make_burst(uint64_t seed, unsigned int restores,
+		     struct trace *ret_trace)
 {
-	return make(restores, 0, true, ret_trace);
+	struct maker m;
+
+	maker_init(&m, seed);
+	return hand_over(&m, run(&m, restores, 0, true), ret_trace);
+}
+
+bool trace_is_tail(const struct trace_lookup *l)
+{
+	return l->item >= FIRST_TAIL;
+}
+
+/* From a page of its own on, all around. */
+static int restore_in_turn(struct maker *m, uint32_t image)
+{
+	uint32_t start = draw(m, WORKING_SET);
+	int r = 0;
+
+	m->sessions++;
+	for (uint32_t i = 0; r == 0 && i < WORKING_SET; i++)
+		if (draw(m, 10) < TOUCH_TENTHS)
+			r = add(&m->trace,
+				image * WORKING_SET + (start + i) % WORKING_SET,
+				CACHE_FAULT, m->sessions);
+	return r;
+}
+
+int trace_make_turns(uint64_t seed, unsigned int images, unsigned int restores,
+		     struct trace *ret_trace)
+{
+	struct maker m;
+	int r = 0;
+
+	maker_init(&m, seed);
+	m.trace.items = images * WORKING_SET;
+	fill_zipf(m.templates, images);
+	for (unsigned int i = 0; r == 0 && i < restores; i++)
+		r = restore_in_turn(&m, draw_zipf(&m, m.templates, images));
+	return hand_over(&m, r, ret_trace);
 }
 
 int trace_without_scans(const struct trace *t, struct trace *ret_trace)

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,11 +28,19 @@ void trace_release(struct trace *t);
  * template's working set and its clone's own tail, each page once, in no
  * order. `scans` full images are read through the mount between.
  */
-int trace_make_fleet(unsigned int restores, unsigned int scans,
+int trace_make_fleet(uint64_t seed, unsigned int restores, unsigned int scans,
 		     struct trace *ret_trace);
 
 /* A fleet, in which half-way one new template is restored over and over. */
-int trace_make_burst(unsigned int restores, struct trace *ret_trace);
+int trace_make_burst(uint64_t seed, unsigned int restores,
+		     struct trace *ret_trace);
+
+/* One restore after the other, of a few images with nothing in common. */
+int trace_make_turns(uint64_t seed, unsigned int images, unsigned int restores,
+		     struct trace *ret_trace);
+
+/* True for a page that few restores have in common: no working set has it. */
+bool trace_is_tail(const struct trace_lookup *l);
 
 /* What pagerd recorded. -EBADMSG where it is no such file. */
 int trace_read(const char *path, struct trace *ret_trace);
