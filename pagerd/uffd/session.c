@@ -290,8 +290,8 @@ static void find_workingset(struct session *s, const struct session_options *o)
 {
 	if (!o->prefetch && o->record != SESSION_RECORD_NEW)
 		return;
-	if (inherit_workingset(s->snapshot, s->table, o->cache, &s->set,
-			       &s->set_is_own) < 0)
+	if (inherit_workingset(s->snapshot, o->cache, &s->set, &s->set_is_own) <
+	    0)
 		return;
 	s->workingset_pages = s->set.count;
 	if (o->prefetch && o->record != SESSION_RECORD_ALWAYS)

@@ -15,6 +15,7 @@
 
 #include "fs/base/err.h"
 #include "fs/io/text.h"
+#include "fs/store/compare/tally.h"
 #include "fs/store/store.h"
 
 #define NO_LEAF UINT64_MAX
@@ -23,8 +24,7 @@ struct pages {
 	struct image *img;
 	uint64_t leaves;
 	uint64_t *starts; /* leaves + 1 of them: the last is all runs */
-	uint64_t *blocks; /* of all pages that are not zero, sorted */
-	uint64_t block_count;
+	struct tally tally;
 };
 
 /* The pages of an image one by one, a leaf at a time in memory. */
@@ -76,7 +76,7 @@ static int walk(const struct image *img, struct pages *p, uint64_t *ret_runs)
 			runs += blocks[i] != before;
 			before = blocks[i];
 			if (p && before)
-				p->blocks[p->block_count++] = before;
+				tally_add(&p->tally, before);
 		}
 	}
 	*ret_runs = runs;
@@ -94,27 +94,20 @@ int pages_text_size(const struct image *img, uint64_t *ret_size)
 	return 0;
 }
 
-static int id_order(const void *a, const void *b)
-{
-	uint64_t p = *(const uint64_t *)a, q = *(const uint64_t *)b;
-
-	return p < q ? -1 : p > q;
-}
-
 static int note_runs(struct pages *p)
 {
 	int r;
 
 	p->leaves = leaf_count(p->img);
 	p->starts = calloc(p->leaves + 1, sizeof(*p->starts));
-	/* Untouched memory costs nothing, so room for all pages is no waste. */
-	p->blocks = calloc(image_pages(p->img) + 1, sizeof(*p->blocks));
-	if (!p->starts || !p->blocks)
+	if (!p->starts)
 		return -ENOMEM;
-	r = walk(p->img, p, &p->starts[p->leaves]);
+	r = tally_init(&p->tally, image_pages(p->img));
+	if (r == 0)
+		r = walk(p->img, p, &p->starts[p->leaves]);
 	if (r < 0)
 		return r;
-	qsort(p->blocks, p->block_count, sizeof(*p->blocks), id_order);
+	tally_sort(&p->tally);
 	return 0;
 }
 
@@ -141,7 +134,7 @@ void pages_close(struct pages *p)
 		return;
 	image_close(p->img);
 	free(p->starts);
-	free(p->blocks);
+	tally_release(&p->tally);
 	free(p);
 }
 
@@ -150,27 +143,11 @@ uint64_t pages_size(const struct pages *p)
 	return p->starts[p->leaves] * PAGES_LINE;
 }
 
-/* How many of the sorted ids are below `block`. */
-static uint64_t ids_below(const struct pages *p, uint64_t block)
-{
-	uint64_t from = 0, to = p->block_count;
-
-	while (from < to) {
-		uint64_t middle = from + (to - from) / 2;
-
-		if (p->blocks[middle] < block)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from;
-}
-
 static uint64_t shared_by(const struct pages *p, uint64_t block)
 {
 	if (!block)
-		return image_pages(p->img) - p->block_count;
-	return ids_below(p, block + 1) - ids_below(p, block);
+		return image_pages(p->img) - p->tally.count;
+	return tally_count(&p->tally, block);
 }
 
 /* The page that begins run `run`. */

@@ -107,21 +107,20 @@ static int damaged(const char *what, uint64_t block)
 		       (unsigned long long)block);
 }
 
-/* Reads a node of `level`; entries in the host's order and possible. */
-static int read_node(struct loader *l, uint64_t block, unsigned int level,
-		     struct dirnode *n)
+int pagetable_node(pagetable_read_fn *read, void *arg, uint64_t block,
+		   unsigned int level, uint64_t ret_entries[PAGER_NODE_ENTRIES])
 {
 	uint8_t kind;
-	int r = l->read(l->arg, block, (uint8_t *)n->entries, &kind);
+	int r = read(arg, block, (uint8_t *)ret_entries, &kind);
 
 	if (r < 0)
 		return r;
 	if (kind != level)
 		return damaged("a node of the wrong kind", block);
 	for (unsigned int i = 0; i < PAGER_NODE_ENTRIES; i++) {
-		n->entries[i] = le64toh(n->entries[i]);
-		if (n->entries[i] &&
-		    !pagetable_block_is_possible(n->entries[i]))
+		ret_entries[i] = le64toh(ret_entries[i]);
+		if (ret_entries[i] &&
+		    !pagetable_block_is_possible(ret_entries[i]))
 			return damaged("an entry that no pack can have", block);
 	}
 	return 0;
@@ -149,7 +148,7 @@ static int add_node(struct loader *l, uint64_t block, unsigned int level,
 	n = malloc(sizeof(*n));
 	if (!n)
 		return -ENOMEM;
-	r = read_node(l, block, level, n);
+	r = pagetable_node(l->read, l->arg, block, level, n->entries);
 	if (r < 0)
 		return r;
 	*ret_node = t->count;

@@ -43,6 +43,14 @@ uint64_t pagetable_leaf(const struct pagetable *t, uint64_t page);
 int pagetable_entry(const uint8_t *leaf, uint8_t kind, uint64_t page,
 		    uint64_t *ret_block);
 
+/*
+ * Reads a node of `level`, for who walks a table by himself: its entries,
+ * checked as pagetable_open() does, undefined on failure.
+ */
+int pagetable_node(pagetable_read_fn *read, void *arg, uint64_t block,
+		   unsigned int level,
+		   uint64_t ret_entries[PAGER_NODE_ENTRIES]);
+
 /* An id that a block can have: not 0, nor a pack or slot past the limits. */
 bool pagetable_block_is_possible(uint64_t block);
 

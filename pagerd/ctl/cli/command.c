@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "pagerd/ctl/look/look.h"
 #include "pagerd/ctl/run/cachectl.h"
 #include "pagerd/ctl/run/service.h"
 #include "pagerd/ctl/session/sessions.h"
@@ -72,6 +73,14 @@ static const struct command_option export_options[] = {
 	{OPTION_VMSTATE, VALUE_FILE, "vmstate", "FILE", false, false,
 	 "write the VMM's state file",
 	 "Writes the state that was published with --vmstate to FILE."},
+	{.name = NULL},
+};
+
+static const struct command_option map_options[] = {
+	{OPTION_SVG, VALUE_FILE, "svg", "FILE", false, false,
+	 "draw it as SVG into FILE; - is stdout",
+	 "Draws the picture as SVG into FILE, with more cells than fit a "
+	 "terminal. - writes it to standard output."},
 	{.name = NULL},
 };
 
@@ -190,6 +199,35 @@ const struct command commands[] = {
 	 "needed. Each block is checked. A file appears when it is complete, "
 	 "in place of what was there before.",
 	 snapshots_export},
+	{"diff", "A B", VALUE_SNAPSHOT, 2, 2, no_options,
+	 "tell which pages of two snapshots differ",
+	 "Tells which runs of pages differ between snapshots A and B, in the "
+	 "memory and in the attached files that both have; which files only "
+	 "one has; and sizes that differ. A run is changed, to-zero, "
+	 "from-zero, "
+	 "or only-a and only-b where one file is longer. With --quiet only the "
+	 "names of what differs are printed.\n\n"
+	 "Page tables are compared, and what A and B share is passed over: the "
+	 "time follows the difference, not the size. Pages are told to be the "
+	 "same where one stored block serves both, which is then true byte for "
+	 "byte. The same bytes stored twice, as by two publishers at the very "
+	 "same time, are told to differ.\n\n"
+	 "The exit status is 0 whether they differ or not; look at what is "
+	 "printed, or at \"same\" with --json.",
+	 look_diff},
+	{"map", "NAME", VALUE_SNAPSHOT, 1, 1, map_options,
+	 "draw a picture of a snapshot's memory",
+	 "Draws the memory as cells, each for so many pages and drawn as most "
+	 "of them are: zero, own, shared within the image, or shared with "
+	 "other "
+	 "snapshots, whose page tables are read for that, each part once. "
+	 "Capitals mark cells of which at least half is in the recorded "
+	 "working "
+	 "set. Colours are used on a terminal, unless NO_COLOR is set. --json "
+	 "prints the counts, and the runs of pages.\n\n"
+	 "A snapshot whose tables are damaged is told of and passed over; the "
+	 "exit status is 5 then.",
+	 look_map},
 	{"rm", "NAME...", VALUE_SNAPSHOT, 1, UINT_MAX, no_options,
 	 "remove snapshots",
 	 "Removes snapshots. One that a session, a mount or an export reads is "

@@ -58,6 +58,7 @@ enum option_id {
 	OPTION_RATE,
 	OPTION_WORKING_SET,
 	OPTION_SNAPSHOTS,
+	OPTION_SVG,
 };
 
 struct command_option {

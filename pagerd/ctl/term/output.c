@@ -88,6 +88,31 @@ int output_json(const struct invocation *inv, json_t *document)
 	return STATUS_DONE;
 }
 
+int output_json_rows(const struct invocation *inv, json_t *document,
+		     const char *key, output_row_fn *next, void *arg)
+{
+	_cleanup_free_ char *text = json_dumps(document, JSON_INDENT(2));
+	const char *separator = "\n";
+	json_t *row;
+	char *end;
+
+	json_decref(document);
+	/* The array stands in front of the document's closing brace. */
+	end = text ? strrchr(text, '}') : NULL;
+	if (!end)
+		return output_error(inv->command->name, -ENOMEM);
+	(void)fprintf(stdout, "%.*s,\n  \"%s\": [", (int)(end - text - 1), text,
+		      key);
+	while ((row = next(arg))) {
+		(void)fprintf(stdout, "%s    ", separator);
+		(void)json_dumpf(row, stdout, 0);
+		json_decref(row);
+		separator = ",\n";
+	}
+	(void)fprintf(stdout, "%s]\n}\n", *separator == ',' ? "\n  " : "");
+	return STATUS_DONE;
+}
+
 /* "a.b.3"; the result is freed by the caller. NULL: out of memory. */
 static char *join(const char *path, const char *key)
 {

@@ -28,6 +28,14 @@ int output_usage(const struct invocation *inv, const char *why);
  */
 int output_json(const struct invocation *inv, json_t *document);
 
+/*
+ * The same with one more member `key`, an array that may be long: its rows
+ * are asked for one by one, until NULL, and printed a line each.
+ */
+typedef json_t *output_row_fn(void *arg);
+int output_json_rows(const struct invocation *inv, json_t *document,
+		     const char *key, output_row_fn *next, void *arg);
+
 /* Each value of a JSON object on a line of its own: "cache.hits  17". */
 int output_fields(const struct invocation *inv, const json_t *object);
 
