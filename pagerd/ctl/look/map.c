@@ -129,7 +129,7 @@ static json_t *next_run(void *arg)
 static json_t *count_value(uint64_t pages)
 {
 	return json_pack("{s:I, s:I}", "pages", (json_int_t)pages, "bytes",
-			 (json_int_t)(pages * PAGER_PAGE_SIZE));
+			 (json_int_t)pages * PAGER_PAGE_SIZE);
 }
 
 static int print_json(const struct invocation *inv, struct map *m,
