@@ -53,6 +53,7 @@ static int run(const struct options *o)
 	const struct daemon_options options = {
 		.store = o->store,
 		.runtime = o->runtime,
+		.mount = o->mount,
 		.cache_bytes = o->cache_bytes,
 		.fault_trace = o->fault_trace,
 		.imports = (const char *const *)o->imports,

@@ -34,6 +34,17 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "Made with mode 0711 if it is not there. It must belong to "
 		 "the user that runs pagerd, and nobody else may write to it. "
 		 "One daemon at a time uses one runtime directory."},
+	[OPTION_MOUNT] =
+		{"mount", "DIR", NULL, NULL, "none",
+		 "show the snapshots as files below DIR",
+		 "Mounts the store on DIR, which must be there: each "
+		 "snapshot's memory and files, read-only, through the same "
+		 "cache, and the daemon's figures in DIR/.pager. It is as "
+		 "pagerfs(8) has it. No VM waits for its readers. What a "
+		 "daemon that was killed has left mounted there is taken away "
+		 "first. SIGTERM unmounts; files that are open fail with "
+		 "ENOTCONN then. Needs /dev/fuse and, but for root, "
+		 "fusermount3."},
 	[OPTION_CACHE] =
 		{"cache", "BYTES", NULL, NULL,
 		 "an eighth of memory, at most 1G", "bound of the block cache",
@@ -464,7 +475,9 @@ static int convert(struct values *v, struct options *o)
 	o->exit_when_drained = v->of[OPTION_EXIT_WHEN_DRAINED].text;
 	o->config = steal_ptr(v->of[OPTION_CONFIG].text);
 	o->fault_trace = steal_ptr(v->of[OPTION_FAULT_TRACE].text);
-	return 0;
+	return v->of[OPTION_MOUNT].text
+		       ? parse_folder(&v->of[OPTION_MOUNT], &o->mount)
+		       : 0;
 }
 
 static int parse_into(int argc, char **argv, struct values *v,
@@ -508,6 +521,7 @@ void options_release(struct options *o)
 {
 	free(o->store);
 	free(o->runtime);
+	free(o->mount);
 	free(o->config);
 	free(o->fault_trace);
 	for (unsigned int i = 0; i < o->import_count; i++)

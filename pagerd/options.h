@@ -17,6 +17,7 @@
 enum option_id {
 	OPTION_STORE,
 	OPTION_RUNTIME,
+	OPTION_MOUNT,
 	OPTION_CACHE,
 	OPTION_MEMORY_PRESSURE,
 	OPTION_FAULT_TRACE,
@@ -62,6 +63,7 @@ extern const struct option_signal option_signals[OPTION_SIGNAL_COUNT];
 struct options {
 	char *store;
 	char *runtime;
+	char *mount;  /* NULL: none */
 	char *config; /* NULL: no file was read */
 	uint64_t cache_bytes;
 	char *fault_trace; /* NULL: none */

@@ -258,7 +258,7 @@ static int get_absent(struct shard *s, uint64_t block, enum cache_class class,
 		      struct cache_waiter *waiter, uint32_t *ret_slot)
 {
 	if (shard_claim(s, block, class, ret_slot) < 0) {
-		s->slot_waits++;
+		s->by_class[class].slot_waits++;
 		return queue_waiter(&s->slot_waiters, block, waiter);
 	}
 	s->entries[*ret_slot].began_ns = now_ns();
@@ -496,7 +496,6 @@ static void add_shard_stats(struct shard *s, struct cache_stats *sum)
 	sum->bytes += (size_t)s->slots.used * PAGER_PAGE_SIZE;
 	sum->capacity += s->limit;
 	sum->holdable += shard_holdable(s->limit);
-	sum->slot_waits += s->slot_waits;
 	sum->drops += s->drops;
 	sum->failures += s->failures;
 	sum->contended += s->lock.contended;

@@ -25,11 +25,12 @@ struct cache;
 /* Who asks; the table in class.c says what each class may do. */
 enum cache_class {
 	CACHE_FAULT,	/* a guest waits */
-	CACHE_NODE,	/* a page-table node, for whomever */
+	CACHE_NODE,	/* a page-table node, where a guest waits */
 	CACHE_PREFETCH, /* a working set; what an operator wants warm */
 	CACHE_MOUNT,	/* a reader of the mount */
 	CACHE_VERIFY,
-	CACHE_BULK, /* a session's completion: each page of it once */
+	CACHE_BULK,	  /* a session's completion: each page of it once */
+	CACHE_MOUNT_NODE, /* a page-table node, for a reader of the mount */
 	CACHE_CLASS_COUNT
 };
 
@@ -143,6 +144,7 @@ void cache_unhold(struct cache *c, uint64_t block); /* one that was held */
 	X(hits, "lookups that hit")                                      \
 	X(misses, "lookups that read")                                   \
 	X(waits, "lookups that waited for another's read")               \
+	X(slot_waits, "lookups that found every slot taken")             \
 	X(inserts, "blocks put in")                                      \
 	X(evictions, "blocks it put in, thrown out for room")            \
 	X(evictions_unused, "of these, never hit")                       \
@@ -166,7 +168,6 @@ struct cache_stats {
 	uint64_t held;	     /* blocks, by cache_hold() */
 	uint64_t holdable;   /* the most that could be */
 	uint64_t stragglers; /* pinned, in the way of a shrink */
-	uint64_t slot_waits; /* no slot was to be had */
 	uint64_t drops;	     /* blocks evicted by command */
 	uint64_t failures;   /* fills that failed */
 	uint64_t contended;  /* calls that waited for another's */

@@ -65,6 +65,7 @@ struct mount {
 	int ended_fd;
 	struct server servers[THREADS_MAX];
 	unsigned int server_count;
+	unsigned int over_count; /* of the servers */
 };
 
 /* The device of the thread that runs. */
@@ -159,7 +160,7 @@ static int init_server(struct mount *m, struct server *s)
 	s->mount = m;
 	s->fd = -1;
 	s->request = malloc(REQUEST_SIZE);
-	r = s->request ? gather_new(&s->gather) : -ENOMEM;
+	r = s->request ? gather_open(&s->gather) : -ENOMEM;
 	return r < 0 ? r : clone_device(m, &s->fd);
 }
 
@@ -170,7 +171,7 @@ static void release_server(struct server *s)
 		(void)pthread_join(s->thread, NULL);
 	}
 	close_quietly(s->fd);
-	gather_free(s->gather);
+	gather_close(s->gather);
 	free(s->request);
 }
 
@@ -305,7 +306,6 @@ static int absolute_path(const char *path, char **ret_path)
 static int clear_path(const char *path)
 {
 	struct statvfs fs;
-	struct stat st;
 
 	while (statvfs(path, &fs) < 0) {
 		if (errno != ENOTCONN || !is_ours(path))
@@ -316,6 +316,21 @@ static int clear_path(const char *path)
 				       "fusermount3 -uz",
 				       path);
 	}
+	return 0;
+}
+
+static int check_path(const char *path)
+{
+	struct stat st;
+	int r = clear_path(path);
+
+	if (r < 0)
+		return r;
+	if (is_ours(path))
+		return err_set(-EBUSY,
+			       "%s: a store is mounted there already; end that "
+			       "with umount, or choose another folder",
+			       path);
 	if (stat(path, &st) < 0)
 		return err_set(-errno, "%s: %m", path);
 	if (!S_ISDIR(st.st_mode))
@@ -325,7 +340,7 @@ static int clear_path(const char *path)
 
 static int mount_session(struct mount *m)
 {
-	int r = clear_path(m->path);
+	int r = check_path(m->path);
 
 	if (r < 0)
 		return r;
@@ -360,7 +375,7 @@ int mount_new(const struct mount_options *options, struct mount **ret_mount)
 	if (!m)
 		return -ENOMEM;
 	m->magic = MOUNT_MAGIC;
-	opens_init(&m->context.opens);
+	opens_init(&m->context.opens, options->most_open);
 	m->context.rdwr_open = options->rdwr_open;
 	m->readahead = options->readahead;
 	m->nice = options->nice;
@@ -419,6 +434,27 @@ int mount_ended_fd(const struct mount *m)
 	return m->ended_fd;
 }
 
+bool mount_is_over(struct mount *m)
+{
+	uint64_t more;
+
+	assert(m->magic == MOUNT_MAGIC);
+	if (read(m->ended_fd, &more, sizeof(more)) == (ssize_t)sizeof(more))
+		m->over_count += (unsigned int)more;
+	return m->over_count == m->server_count;
+}
+
+void mount_detach(struct mount *m)
+{
+	assert(m->magic == MOUNT_MAGIC);
+	if (!m->mounted)
+		return;
+	m->mounted = false;
+	fuse_session_unmount(m->session);
+	/* It leaves one whose connection was aborted. */
+	(void)clear_path(m->path);
+}
+
 void mount_free(struct mount *m)
 {
 	if (!m)
@@ -426,11 +462,7 @@ void mount_free(struct mount *m)
 	assert(m->magic == MOUNT_MAGIC);
 	for (unsigned int i = 0; i < m->server_count; i++)
 		release_server(&m->servers[i]);
-	if (m->mounted) {
-		fuse_session_unmount(m->session);
-		/* It leaves one whose connection was aborted. */
-		(void)clear_path(m->path);
-	}
+	mount_detach(m);
 	if (m->session)
 		fuse_session_destroy(m->session);
 	opens_release(&m->context.opens);

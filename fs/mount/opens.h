@@ -15,6 +15,8 @@
 struct opens {
 	struct lock lock;      /* innermost */
 	struct list_node list; /* protected by lock */
+	unsigned int files;    /* likewise: those in it or about to be */
+	unsigned int most;     /* of these; constant */
 };
 
 /* An open file, or an open folder. */
@@ -26,12 +28,13 @@ struct opened {
 	struct list_node node; /* protected by the lock of opens */
 };
 
-void opens_init(struct opens *o);
+/* For at most so many files at a time; 0: any number. */
+void opens_init(struct opens *o, unsigned int most);
 
 /* Closes what is left; no thread may use it any more. */
 void opens_release(struct opens *o);
 
-/* -EISDIR, -ELOOP or what opening gave. */
+/* -ENFILE: as many as may be; -EISDIR, -ELOOP or what opening gave. */
 int opens_file(struct opens *o, struct tree *t, const struct node *n,
 	       struct opened **ret_opened);
 int opens_folder(struct opens *o, struct tree *t, const struct node *n,

@@ -26,7 +26,7 @@ struct pager_trace_record {
 	uint64_t block;	  /* block id, not 0 */
 	uint32_t session; /* a number of the session's own, from 1; 0: none */
 	uint8_t class;	  /* 0 fault, 1 node, 2 prefetch, 3 mount, 4 verify,
-			   * 5 bulk */
+			   * 5 bulk, 6 mount_node */
 	uint8_t reserved0[3]; /* zero */
 };
 

@@ -14,6 +14,7 @@
 #include "fs/cache/observe/trace.h"
 #include "fs/io/confine.h"
 #include "pagerd/control/cache/pressure.h"
+#include "pagerd/control/mount/daemonmount.h"
 #include "pagerd/uffd/recover/vault.h"
 
 uint64_t daemon_now(void)
@@ -43,7 +44,20 @@ static int make_cache(struct daemon *d, const struct daemon_options *options)
 	return 0;
 }
 
-/* The last of all: they start threads. */
+/* Its readers see all of the daemon, so it comes last. */
+static int make_mount(const struct daemon_options *o, struct daemon *d)
+{
+	int r = o->mount ? daemonmount_new(d, o->mount, &d->mount) : 0;
+
+	if (r < 0 && registry_count(d->registry) > 0) {
+		log_error("%s; sessions are served without a mount",
+			  err_text(r));
+		r = 0;
+	}
+	return r;
+}
+
+/* They start threads. */
 static int make_commands(const struct daemon_options *o, struct daemon *d)
 {
 	int r = pins_new(d->cache, &d->pins);
@@ -122,6 +136,8 @@ static int build(const struct daemon_options *o, struct daemon *d)
 				 rundir_sessions(d->rundir), &d->recovered);
 	if (r == 0)
 		r = make_commands(o, d);
+	if (r == 0)
+		r = make_mount(o, d);
 	return r;
 }
 
@@ -148,6 +164,7 @@ void daemon_leave(struct daemon *d)
 {
 	log_info("%zu session(s) are left to the next daemon",
 		 registry_count(d->registry));
+	daemonmount_leave(d->mount);
 	finish_trace(d->trace);
 	_exit(0);
 }
@@ -156,6 +173,7 @@ void daemon_free(struct daemon *d)
 {
 	if (!d)
 		return;
+	daemonmount_free(d->mount);
 	pressure_free(d->pressure);
 	jobs_free(d->jobs);
 	pins_free(d->pins);

@@ -15,6 +15,7 @@
 struct daemon_options {
 	const char *store;
 	const char *runtime;
+	const char *mount; /* NULL: none */
 	uint64_t cache_bytes;
 	const char *fault_trace;    /* NULL: none */
 	const char *const *imports; /* folders, see fs/io/confine.h */
@@ -42,6 +43,7 @@ struct daemon {
 	struct jobs *jobs;
 	struct pressure *pressure; /* NULL: not watched */
 	struct registry *registry;
+	struct daemonmount *mount; /* NULL: none; the main thread's */
 	struct recovery_result recovered;
 	bool exit_when_drained;
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
@@ -52,7 +54,9 @@ struct daemon {
  * Takes over what a daemon before us served. While the caller has no other
  * thread: a process may be forked (vault.h).
  *
- * What rundir_open(), store_open(), cache_new() and registry_new() say.
+ * What rundir_open(), store_open(), cache_new(), registry_new() and
+ * daemonmount_new() say. Where there were sessions to be taken over a mount
+ * that fails is only logged: VMs do not wait for it.
  */
 int daemon_new(const struct daemon_options *options,
 	       struct daemon **ret_daemon);

@@ -14,6 +14,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "pagerd/control/mount/daemonmount.h"
 
 #define REPORT_MS      10000
 #define RETRY_MS       50 /* whether all may be left yet */
@@ -178,7 +179,9 @@ static int wait_for_end(struct lifecycle *l, int signal_fd)
 	struct pollfd fds[] = {
 		{.fd = signal_fd, .events = POLLIN},
 		{.fd = registry_fd(l->daemon->registry), .events = POLLIN},
+		{.events = POLLIN},
 	};
+	struct daemonmount *mount = l->daemon->mount;
 	eventfd_t events;
 
 	while (!is_over(l)) {
@@ -188,12 +191,14 @@ static int wait_for_end(struct lifecycle *l, int signal_fd)
 		    (timeout < 0 || timeout > l->watchdog_ms))
 			timeout = l->watchdog_ms;
 		feed_watchdog(l);
-
-		if (poll(fds, 2, timeout) < 0 && errno != EINTR)
+		fds[2].fd = daemonmount_fd(mount);
+		if (poll(fds, 3, timeout) < 0 && errno != EINTR)
 			return err_set(-errno, "poll: %s",
 				       strerrordesc_np(errno));
 		(void)eventfd_read(fds[1].fd, &events);
 		read_signals(l, signal_fd);
+		if (fds[2].revents)
+			daemonmount_note(mount);
 	}
 	return 0;
 }

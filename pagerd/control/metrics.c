@@ -68,7 +68,6 @@ GETTER(cache_held, s->cache.held)
 GETTER(cache_metadata, s->cache.metadata)
 GETTER(cache_charged, s->cache.charged)
 GETTER(cache_drops, s->cache.drops)
-GETTER(cache_slot_waits, s->cache.slot_waits)
 #define X(member, help) GETTER(cache_##member, s->cache.by_class[i].member)
 CACHE_CLASS_COUNTERS(X)
 #undef X
@@ -172,8 +171,6 @@ const struct metric metric_rows[] = {
 #undef X
 		ONE("pagerd_cache_drops_total", "counter", NULL,
 		    "blocks evicted by command", get_cache_drops),
-	ONE("pagerd_cache_slot_waits_total", "counter", NULL,
-	    "lookups that found every slot taken", get_cache_slot_waits),
 	ONE("pagerd_cache_failures_total", "counter", NULL, "reads that failed",
 	    get_cache_failures),
 };

@@ -122,15 +122,14 @@ static json_t *cache_gauges(const struct cache_stats *c)
 
 	return json_pack(
 		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-		" s:I, s:f, s:I, s:I, s:o, s:o}",
+		" s:f, s:I, s:I, s:o, s:o}",
 		"bytes", (json_int_t)c->bytes, "limit", (json_int_t)c->limit,
 		"metadata_bytes", (json_int_t)c->metadata, "charged_bytes",
 		(json_int_t)c->charged, "blocks", (json_int_t)c->blocks,
 		"capacity", (json_int_t)c->capacity, "pinned",
 		(json_int_t)c->pinned, "held", (json_int_t)c->held, "holdable",
 		(json_int_t)c->holdable, "stragglers",
-		(json_int_t)c->stragglers, "slot_waits",
-		(json_int_t)c->slot_waits, "drops", (json_int_t)c->drops,
+		(json_int_t)c->stragglers, "drops", (json_int_t)c->drops,
 		"failures", (json_int_t)c->failures, "hit_ratio",
 		asked ? (double)c->hits / (double)asked : 0.0, "read_p50_us",
 		us(c->read_p50), "read_p99_us", us(c->read_p99),

@@ -18,6 +18,8 @@ static const struct class_rule rules[CACHE_CLASS_COUNT] = {
 	[CACHE_MOUNT] = {.name = "mount"},
 	[CACHE_VERIFY] = {.name = "verify"},
 	[CACHE_BULK] = {.name = "bulk"},
+	/* Read again for each 512 pages' reads, but no guest waits for it. */
+	[CACHE_MOUNT_NODE] = {.name = "mount_node", .admitted = true},
 };
 
 const struct class_rule *class_rule(enum cache_class class)

@@ -48,7 +48,7 @@ struct shard {
 	 */
 	struct list_node slot_waiters;
 	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
-	uint64_t slot_waits, drops, failures;
+	uint64_t drops, failures;
 	uint64_t evicted_at;	/* seconds of shard_now(); 0: never */
 	uint32_t evicted_after; /* seconds that it had been unused by then */
 } __attribute__((aligned(64)));

@@ -51,7 +51,7 @@ struct gather {
 
 #define STORED_SIZE (GATHER_BATCH * (PAGER_PAGE_SIZE + GAP_MAX))
 
-int gather_new(struct gather **ret_gather)
+int gather_open(struct gather **ret_gather)
 {
 	struct gather *g cleanup(cleanup_gather) = calloc(1, sizeof(*g));
 
@@ -65,7 +65,7 @@ int gather_new(struct gather **ret_gather)
 	return 0;
 }
 
-void gather_free(struct gather *g)
+void gather_close(struct gather *g)
 {
 	if (!g)
 		return;

@@ -29,9 +29,9 @@
 
 struct gather;
 
-int gather_new(struct gather **ret_gather); /* -ENOMEM */
-void gather_free(struct gather *g);	    /* accepts NULL */
-DEFINE_CLEANUP(gather, struct gather *, gather_free)
+int gather_open(struct gather **ret_gather); /* -ENOMEM */
+void gather_close(struct gather *g);	     /* accepts NULL */
+DEFINE_CLEANUP(gather, struct gather *, gather_close)
 
 /* GATHER_BUFFER_SIZE bytes, page-aligned. */
 uint8_t *gather_buffer(struct gather *g);

@@ -29,7 +29,7 @@ static int read_node(void *arg, uint64_t block, uint8_t *ret_page,
 {
 	const struct view *v = arg;
 
-	return gather_block(v, block, CACHE_NODE, ret_page, ret_kind);
+	return gather_block(v, block, CACHE_MOUNT_NODE, ret_page, ret_kind);
 }
 
 /* The name may have been removed and published anew since it was shown. */
@@ -123,7 +123,7 @@ static int read_entries(const struct image *img, uint64_t first,
 		memset(ret_blocks, 0, count * sizeof(*ret_blocks));
 		return 0;
 	}
-	r = gather_pin(img->view, block, CACHE_NODE, &ref);
+	r = gather_pin(img->view, block, CACHE_MOUNT_NODE, &ref);
 	if (r == 0) {
 		r = parse_entries(ref.data, ref.kind, first, count, ret_blocks);
 		cache_unpin(&ref);

@@ -35,7 +35,7 @@ static int setup(void **state)
 	t.memory = memory_source_new(16 * BLOCKS);
 	assert_int_equal(cache_new(&options, &t.cache), 0);
 	t.view = (struct view){NULL, t.cache, memory_source_ops(t.memory)};
-	assert_int_equal(gather_new(&t.gather), 0);
+	assert_int_equal(gather_open(&t.gather), 0);
 	for (uint32_t n = 0; n < 16 * BLOCKS && count < BLOCKS; n++) {
 		uint64_t block = memory_source_block(n);
 
@@ -56,7 +56,7 @@ static int teardown(void **state)
 	cache_stats(t.cache, &stats);
 	assert_int_equal(stats.pinned, 0);
 	assert_int_equal(memory_source_places(t.memory), 0);
-	gather_free(t.gather);
+	gather_close(t.gather);
 	cache_free(t.cache);
 	memory_source_free(t.memory);
 	return 0;
@@ -210,7 +210,7 @@ static void readers_of_the_same_blocks_all_get_them(void **state)
 
 	(void)state;
 	for (int i = 0; i < THREADS; i++) {
-		assert_int_equal(gather_new(&gathers[i]), 0);
+		assert_int_equal(gather_open(&gathers[i]), 0);
 		assert_int_equal(pthread_create(&threads[i], NULL, gather_often,
 						gathers[i]),
 				 0);
@@ -218,7 +218,7 @@ static void readers_of_the_same_blocks_all_get_them(void **state)
 	for (int i = 0; i < THREADS; i++) {
 		assert_int_equal(pthread_join(threads[i], &failed), 0);
 		assert_null(failed);
-		gather_free(gathers[i]);
+		gather_close(gathers[i]);
 	}
 }
 

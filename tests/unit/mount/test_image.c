@@ -34,7 +34,7 @@ static int setup(void **state)
 	mount_fixture_publish(&t.fixture, "web", t.bytes, SIZE, "devices");
 	assert_int_equal(snaps_new(&t.fixture.view, &t.snaps), 0);
 	assert_int_equal(snaps_get(t.snaps, "web", &t.snap), 0);
-	assert_int_equal(gather_new(&t.gather), 0);
+	assert_int_equal(gather_open(&t.gather), 0);
 	return 0;
 }
 
@@ -42,7 +42,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	assert_int_equal(mount_fixture_pinned(&t.fixture), 0);
-	gather_free(t.gather);
+	gather_close(t.gather);
 	snap_unref(t.snap);
 	snaps_free(t.snaps);
 	mount_fixture_close(&t.fixture);

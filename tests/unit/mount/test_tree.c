@@ -285,11 +285,11 @@ static void read_node(const struct node *n, uint8_t page[PAGER_PAGE_SIZE])
 	size_t len;
 
 	assert_int_equal(handle_open(t.tree, n, &h), 0);
-	assert_int_equal(gather_new(&g), 0);
+	assert_int_equal(gather_open(&g), 0);
 	assert_int_equal(handle_read(h, g, 0, PAGER_PAGE_SIZE, &data, &len), 0);
 	assert_int_equal(len, PAGER_PAGE_SIZE);
 	memcpy(page, data, len);
-	gather_free(g);
+	gather_close(g);
 	handle_close(h);
 }
 
@@ -368,14 +368,14 @@ static void status_is_asked_at_each_open(void **state)
 	size_t len;
 
 	(void)state;
-	assert_int_equal(gather_new(&g), 0);
+	assert_int_equal(gather_open(&g), 0);
 	assert_int_equal(handle_open(t.tree, n, &h), 0);
 	assert_true(handle_is_live(h));
 	assert_int_equal(handle_read(h, g, 0, 100, &data, &len), 0);
 	assert_int_equal(len, strlen("{\n  \"of\": \"health\"\n}\n"));
 	assert_memory_equal(data, "{\n  \"of\": \"health\"\n}\n", len);
 	handle_close(h);
-	gather_free(g);
+	gather_close(g);
 }
 
 static void folders_and_links_do_not_open(void **state)
