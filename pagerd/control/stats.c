@@ -190,7 +190,7 @@ static json_t *session_json(const struct session_status *st,
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:i, s:I, s:I, s:I, s:I,"
 		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b,"
-		" s:I, s:o}",
+		" s:I, s:I, s:o}",
 		"id", st->id, "snapshot", st->snapshot, "state",
 		session_state_name(st->state), "policy",
 		session_policy_name(st->policy), "lingering", st->lingering,
@@ -208,8 +208,8 @@ static json_t *session_json(const struct session_status *st,
 		"p50_us", us(st->p50_ns), "p99_us", us(st->p99_ns), "p999_us",
 		us(st->p999_ns), "prefetching", st->prefetching, "completing",
 		st->completing, "working_set_pages",
-		(json_int_t)st->workingset_pages, "counters",
-		counters(st->counters));
+		(json_int_t)st->workingset_pages, "prefetch_us",
+		us(st->prefetch_ns), "counters", counters(st->counters));
 }
 
 json_t *stats_session(struct session *s)

@@ -534,6 +534,7 @@ void session_status(struct session *s, struct session_status *ret_status)
 		.prefetching = atomic_load(&s->shown.prefetching),
 		.completing = atomic_load(&s->shown.completing),
 		.workingset_pages = s->workingset_pages,
+		.prefetch_ns = shown(&s->shown.prefetch_ns),
 	};
 
 	for (int i = 0; i < SESSION_COUNTER_COUNT; i++)

@@ -216,6 +216,7 @@ struct session_status {
 	uint64_t p50_ns, p99_ns, p999_ns;
 	bool prefetching, completing;
 	uint64_t workingset_pages; /* of the one that is or was prefetched */
+	uint64_t prefetch_ns;	   /* what that took; 0: not over */
 	uint64_t counters[SESSION_COUNTER_COUNT];
 };
 

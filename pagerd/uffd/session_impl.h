@@ -74,6 +74,7 @@ struct session {
 		atomic_uint worker;
 		atomic_bool lingering;
 		atomic_bool prefetching, completing;
+		_Atomic uint64_t prefetch_ns;
 		struct hist latency, latency_by[SESSION_SOURCE_COUNT];
 	} shown;
 	struct pagestate *pages; /* counts by anybody, the rest worker */

@@ -29,6 +29,7 @@ typedef int bench_fn(const struct bench_options *options,
 
 bench_fn bench_fault;
 bench_fn bench_storm;
+bench_fn bench_restore;
 bench_fn bench_publish;
 bench_fn bench_cache;
 bench_fn bench_recover;

@@ -19,6 +19,10 @@ static const struct {
 	{"fault", "page faults, warm and cold, beside a bare handler",
 	 bench_fault},
 	{"storm", "64 clones at once, and a stranger beside them", bench_storm},
+	{"restore",
+	 "a working set installed ahead, beside bare copies and "
+	 "beside faults",
+	 bench_restore},
 	{"publish", "publishing, beside zstd -1 -T2 and cp", bench_publish},
 	{"cache", "the cache's policy and cost, beside other policies",
 	 bench_cache},

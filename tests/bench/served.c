@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -175,7 +176,9 @@ int served_map(struct served *s, const char *snapshot, uint64_t size,
 		return -ENOMEM;
 	session.snapshot = snapshot;
 	if (how == SERVED_ON_DEMAND)
-		session.prefetch = session.record = 0;
+		session.prefetch = 0;
+	if (how != SERVED_DEFAULT)
+		session.record = 0;
 	map.size = size;
 	r = pager_session_create(s->pager, &session, &m->session);
 	if (r == 0)
@@ -192,6 +195,28 @@ int served_map(struct served *s, const char *snapshot, uint64_t size,
 uint8_t *served_data(const struct served_memory *m)
 {
 	return pager_map_data(m->map);
+}
+
+int served_await(struct served_memory *m, double *ret_seconds)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+
+	for (;;) {
+		_cleanup_free_ char *text = NULL;
+		int r = pager_session_status(m->session, &text);
+		json_t *status = r < 0 ? NULL : json_loads(text, 0, NULL);
+		json_int_t took = json_integer_value(
+			json_object_get(status, "prefetch_us"));
+
+		json_decref(status);
+		if (r < 0)
+			return r;
+		if (took > 0) {
+			*ret_seconds = (double)took / 1e6;
+			return 0;
+		}
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 void served_unmap(struct served_memory *m)

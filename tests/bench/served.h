@@ -30,12 +30,15 @@ int served_wait(struct served *s);
 enum served_how {
 	SERVED_DEFAULT,	  /* as any client is */
 	SERVED_ON_DEMAND, /* nothing is installed ahead, nothing recorded */
+	SERVED_AHEAD,	  /* the working set is, nothing is recorded */
 };
 
 /* A new session on a snapshot, mapped into this process. */
 int served_map(struct served *s, const char *snapshot, uint64_t size,
 	       enum served_how how, struct served_memory **ret_memory);
 uint8_t *served_data(const struct served_memory *m);
+/* Waits until its working set is installed; how long that took, in seconds. */
+int served_await(struct served_memory *m, double *ret_seconds);
 void served_unmap(struct served_memory *m); /* accepts NULL */
 
 /* In a child process: a connection to the daemon of its own. */

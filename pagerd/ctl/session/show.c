@@ -34,7 +34,8 @@ static const struct line page_lines[] = {
 	{"removed", NULL, "pages_removed"},
 	{"poisoned", NULL, "pages_poisoned"},
 	{"in the working set", NULL, "working_set_pages"},
-	{"of it installed ahead", "counters", "pages_prefetched"},
+	{"installed ahead", "counters", "pages_prefetched"},
+	{"which took, us", NULL, "prefetch_us"},
 	{"by completion", "counters", "pages_completed"},
 	{0},
 };

@@ -337,6 +337,7 @@ static void over(struct session *s, enum ahead_lane lane)
 	log_debug("working set installed session=%s pages=%" PRIu64, s->id,
 		  session_counter(s, SESSION_COUNT_PREFETCHED));
 	plan_free(steal_ptr(s->ahead.plan));
+	atomic_store(&s->shown.prefetch_ns, worker_now() - s->ahead.began);
 	atomic_store(&s->shown.prefetching, false);
 }
 
@@ -375,7 +376,10 @@ static enum gather_what kind_of(const struct batch *b, unsigned int i)
 	return g->what[i];
 }
 
-/* The next run from page `from` of the batch on; false where there is none. */
+/*
+ * The next run from page `from` of the batch on; false where there is none. A
+ * 2 MiB page is one run, of whatever it is made.
+ */
 static bool next_run(const struct batch *b, unsigned int from,
 		     struct run *ret_run)
 {
@@ -391,15 +395,15 @@ static bool next_run(const struct batch *b, unsigned int from,
 		return false;
 	r = regions_find_page(&b->session->regions, g->page + from);
 	last = (r->offset + r->size) / PAGER_PAGE_SIZE;
-	for (end = from + 1;
-	     end < g->count && g->page + end < last && kind_of(b, end) == kind;
+	for (end = from + 1; end < g->count && g->page + end < last &&
+			     (b->huge || kind_of(b, end) == kind);
 	     end++)
 		;
 	*ret_run = (struct run){
 		.page = g->page + from,
 		.count = end - from,
 		.address = region_address(r, g->page + from),
-		.zero = kind == GATHER_ZERO,
+		.zero = kind == GATHER_ZERO && !b->huge,
 	};
 	return true;
 }
@@ -591,6 +595,7 @@ void ahead_prefetch(struct session *s)
 
 	if (!a->plan)
 		return;
+	a->began = worker_now();
 	atomic_store(&s->shown.prefetching, true);
 	list_append(&worker_of(s)->ahead.lanes[AHEAD_PREFETCH],
 		    &a->lanes[AHEAD_PREFETCH]);

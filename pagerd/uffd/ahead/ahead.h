@@ -26,6 +26,7 @@ enum ahead_lane {
 struct ahead {
 	struct plan *plan; /* NULL: no working set */
 	size_t next;	   /* of its pieces */
+	uint64_t began;	   /* with them */
 
 	/* Where a completion is: in regions.all, and in the image. */
 	size_t region;
