@@ -38,7 +38,7 @@ static int serve(struct daemon *daemon)
 	fd = rundir_listen(daemon->rundir);
 	if (fd < 0)
 		return fd;
-	r = server_new(daemon, fd, &server);
+	r = server_new(daemon, fd, SERVER_SILENCE_S, &server);
 	if (r < 0)
 		return r;
 	r = lifecycle_run(daemon);

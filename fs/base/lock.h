@@ -3,8 +3,8 @@
  * call aborts with the lock's name, the owner is checked, and contention is
  * counted. Lock order of the whole project, outermost first:
  *
- *   registry -> session -> publish -> packset -> pins -> cache size ->
- *   cache curve -> cache shard -> mailbox
+ *   importer -> registry -> session -> publish -> packset -> pins -> cache size
+ * -> cache curve -> cache shard -> mailbox
  */
 #pragma once
 

@@ -14,6 +14,7 @@
 #include "fs/cache/observe/trace.h"
 #include "fs/io/confine.h"
 #include "pagerd/control/cache/pressure.h"
+#include "pagerd/control/import/importer.h"
 #include "pagerd/control/mount/daemonmount.h"
 #include "pagerd/uffd/recover/vault.h"
 
@@ -111,6 +112,8 @@ static int build(const struct daemon_options *o, struct daemon *d)
 	if (r == 0)
 		r = store_open(o->store, STORE_READ, &d->store);
 	if (r == 0)
+		r = importer_new(d->store, d->imports, &d->importer);
+	if (r == 0)
 		r = make_cache(d, o);
 	if (r == 0)
 		r = open_trace(o, d);
@@ -181,6 +184,7 @@ void daemon_free(struct daemon *d)
 	finish_trace(d->trace);
 	trace_close(d->trace);
 	cache_free(d->cache);
+	importer_free(d->importer);
 	store_unref(d->store);
 	confine_free(d->imports);
 	vault_close(d->vault);

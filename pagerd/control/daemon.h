@@ -42,6 +42,7 @@ struct daemon {
 	struct pins *pins;
 	struct jobs *jobs;
 	struct pressure *pressure; /* NULL: not watched */
+	struct importer *importer;
 	struct registry *registry;
 	struct daemonmount *mount; /* NULL: none; the main thread's */
 	struct recovery_result recovered;

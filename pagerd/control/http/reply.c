@@ -26,6 +26,8 @@ static const struct {
 	{-ESHUTDOWN, 503, "draining"},
 	{-EUSERS, 503, "too_many_sessions"},
 	{-ENOMEM, 503, "no_memory"},
+	{-EAGAIN, 503, "busy"},
+	{-ECANCELED, 503, "busy"},
 	{-EMFILE, 503, "too_many_files"},
 	{-EBADMSG, 500, "damaged"},
 };

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "pagerd/control/daemon.h"
@@ -28,6 +29,7 @@ struct route {
 	const char *path; /* segments; one may be "{id}" */
 	route_handler *handle;
 	const char *doc; /* one line */
+	bool slow;	 /* may take long: has a thread of its own */
 };
 
 extern const struct route routes[];

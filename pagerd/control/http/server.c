@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,31 +14,68 @@
 #include "fs/base/log.h"
 #include "pagerd/control/http/body.h"
 #include "pagerd/control/http/route.h"
+#include "pagerd/control/http/slow/slow.h"
+#include "pagerd/control/import/importer.h"
 
 #define SERVER_THREADS	   4u
 #define SERVER_CONNECTIONS 2048u
-#define SERVER_SILENCE_S   30u
+#define SERVER_BODIES	   (64u << 20) /* of all requests together */
 #define SERVER_MEMORY	   (16u << 10) /* a connection's, headers included */
 
 struct server {
 	struct MHD_Daemon *mhd;
 	struct daemon *daemon;
+	struct slow *slow;
+	_Atomic size_t bodies; /* bytes held for bodies */
 };
 
-/* One request while it comes in; owned by its connection. */
+/* One request; owned by its connection, or while it is slow by its thread. */
 struct exchange {
+	struct server *server;
+	struct MHD_Connection *connection;
 	char *body;
 	size_t length, room;
+	bool stranger; /* may not speak */
 	bool too_large;
 	bool no_memory;
+	const char *method, *path; /* the connection's */
+	struct reply reply;
+	bool answered;
 };
 
 static void exchange_free(struct exchange *x)
 {
 	if (!x)
 		return;
+	atomic_fetch_sub(&x->server->bodies, x->room);
+	reply_release(&x->reply);
 	free(x->body);
 	free(x);
+}
+
+/* Room for so much in all; false where there is none. */
+static bool make_room(struct exchange *x, size_t length)
+{
+	size_t room = x->room ?: 4096;
+	char *body;
+
+	while (room < length)
+		room *= 2;
+	if (room == x->room)
+		return true;
+	if (atomic_fetch_add(&x->server->bodies, room - x->room) + room -
+		    x->room >
+	    SERVER_BODIES)
+		body = NULL;
+	else
+		body = realloc(x->body, room);
+	if (!body) {
+		atomic_fetch_sub(&x->server->bodies, room - x->room);
+		return false;
+	}
+	x->body = body;
+	x->room = room;
+	return true;
 }
 
 /*
@@ -46,23 +84,15 @@ static void exchange_free(struct exchange *x)
  */
 static void take_body(struct exchange *x, const char *data, size_t length)
 {
-	size_t room = x->room ?: 4096;
-	char *body;
-
 	if (length > BODY_MAX - x->length)
 		x->too_large = true;
-	if (x->too_large || x->no_memory)
+	if (x->stranger || x->too_large || x->no_memory)
 		return;
-	while (room < x->length + length)
-		room *= 2;
-	body = room > x->room ? realloc(x->body, room) : x->body;
-	if (!body) {
+	if (!make_room(x, x->length + length)) {
 		x->no_memory = true;
 		return;
 	}
-	memcpy(body + x->length, data, length);
-	x->body = body;
-	x->room = room;
+	memcpy(x->body + x->length, data, length);
 	x->length += length;
 }
 
@@ -109,47 +139,80 @@ static void refuse_method(const char *path, struct reply *rp)
 		      "this path has other methods, see Allow");
 }
 
-static void dispatch(const char *method, const char *path,
-		     struct request *request, struct reply *rp)
+static void find_route(struct exchange *x, const struct route **ret_route,
+		       char parameter[ROUTE_PARAMETER_MAX])
 {
-	char parameter[ROUTE_PARAMETER_MAX];
-	const struct route *route;
+	const char *method = x->method;
 	int r;
 
 	/* The library leaves the body of an answer to HEAD away. */
 	if (strcmp(method, MHD_HTTP_METHOD_HEAD) == 0)
 		method = MHD_HTTP_METHOD_GET;
-	r = route_find(method, path, &route, parameter);
-	if (r == -EOPNOTSUPP) {
-		refuse_method(path, rp);
-		return;
-	}
-	if (r < 0) {
-		reply_refusal(rp, MHD_HTTP_NOT_FOUND, "not_found",
+	r = route_find(method, x->path, ret_route, parameter);
+	if (r == -EOPNOTSUPP)
+		refuse_method(x->path, &x->reply);
+	else if (r < 0)
+		reply_refusal(&x->reply, MHD_HTTP_NOT_FOUND, "not_found",
 			      "no such path");
-		return;
-	}
-	request->parameter = parameter[0] ? parameter : NULL;
-	err_clear();
-	r = route->handle(request, rp);
-	if (r < 0)
-		reply_error(rp, r);
-	log_debug("%s %s: %u", method, path, rp->status);
 }
 
-static void answer(struct server *s, struct MHD_Connection *connection,
-		   const char *method, const char *path,
-		   const struct exchange *x, struct reply *rp)
+static void handle(struct exchange *x, const struct route *route,
+		   const char *parameter)
 {
-	struct request request = {
-		.daemon = s->daemon,
+	const struct request request = {
+		.daemon = x->server->daemon,
+		.parameter = parameter[0] ? parameter : NULL,
 		.force = MHD_lookup_connection_value(
-			connection, MHD_GET_ARGUMENT_KIND, "force"),
+			x->connection, MHD_GET_ARGUMENT_KIND, "force"),
 		.body = x->body,
 		.length = x->length,
 	};
+	int r;
 
-	if (!peer_may_speak(connection))
+	err_clear();
+	r = route->handle(&request, &x->reply);
+	if (r < 0)
+		reply_error(&x->reply, r);
+	log_debug("%s %s: %u", x->method, x->path, x->reply.status);
+}
+
+/* On a thread of its own. The connection is the library's again behind it. */
+static void handle_slowly(void *arg)
+{
+	struct exchange *x = arg;
+	char parameter[ROUTE_PARAMETER_MAX];
+	const struct route *route = NULL;
+
+	find_route(x, &route, parameter);
+	handle(x, route, parameter);
+	x->answered = true;
+	MHD_resume_connection(x->connection);
+}
+
+static void start_slowly(struct exchange *x)
+{
+	int r;
+
+	MHD_suspend_connection(x->connection);
+	r = slow_run(x->server->slow, handle_slowly, x);
+	if (r == 0)
+		return;
+	reply_error(&x->reply, r);
+	x->answered = true;
+	MHD_resume_connection(x->connection);
+}
+
+/*
+ * False where the answer comes later: then `x` is another thread's, until the
+ * library calls again.
+ */
+static bool answer(struct exchange *x)
+{
+	char parameter[ROUTE_PARAMETER_MAX];
+	const struct route *route = NULL;
+	struct reply *rp = &x->reply;
+
+	if (x->stranger)
 		reply_refusal(rp, MHD_HTTP_FORBIDDEN, "forbidden",
 			      "this socket is for root and the daemon's user");
 	else if (x->too_large)
@@ -158,33 +221,56 @@ static void answer(struct server *s, struct MHD_Connection *connection,
 	else if (x->no_memory)
 		reply_error(rp, -ENOMEM);
 	else
-		dispatch(method, path, &request, rp);
+		find_route(x, &route, parameter);
+	if (route && route->slow) {
+		start_slowly(x);
+		return false;
+	}
+	if (route)
+		handle(x, route, parameter);
+	return true;
 }
 
-/* Called once with the headers, then with each part of the body, then again. */
+static enum MHD_Result begin(struct server *s,
+			     struct MHD_Connection *connection, void **state)
+{
+	struct exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return MHD_NO;
+	x->server = s;
+	x->connection = connection;
+	x->stranger = !peer_may_speak(connection);
+	*state = x;
+	return MHD_YES;
+}
+
+/*
+ * Called once with the headers, then with each part of the body, then again;
+ * and once more where a slow answer is there.
+ */
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
 				  const char *path, const char *method,
 				  const char *version, const char *data,
 				  size_t *length, void **state)
 {
 	struct exchange *x = *state;
-	struct reply reply = {0};
-	enum MHD_Result result;
 
 	(void)version;
-	if (!x) {
-		*state = calloc(1, sizeof(*x));
-		return *state ? MHD_YES : MHD_NO;
-	}
+	if (!x)
+		return begin(arg, connection, state);
 	if (*length > 0) {
 		take_body(x, data, *length);
 		*length = 0;
 		return MHD_YES;
 	}
-	answer(arg, connection, method, path, x, &reply);
-	result = send_reply(connection, &reply);
-	reply_release(&reply);
-	return result;
+	if (!x->answered) {
+		x->method = method;
+		x->path = path;
+		if (!answer(x))
+			return MHD_YES;
+	}
+	return send_reply(connection, &x->reply);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection,
@@ -209,25 +295,42 @@ static void on_log(void *arg, const char *format, va_list ap)
 	log_debug("http: %s", line);
 }
 
-int server_new(struct daemon *daemon, int listen_fd, struct server **ret_server)
+static int start(struct server *s, int fd, unsigned int silence_s)
+{
+	int r = slow_new(&s->slow);
+
+	if (r < 0)
+		return r;
+	s->mhd = MHD_start_daemon(
+		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG |
+			MHD_ALLOW_SUSPEND_RESUME,
+		0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
+		on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_THREAD_POOL_SIZE, SERVER_THREADS,
+		MHD_OPTION_CONNECTION_LIMIT, SERVER_CONNECTIONS,
+		MHD_OPTION_CONNECTION_TIMEOUT, silence_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_MEMORY,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_OPTION_END);
+	if (s->mhd)
+		return 0;
+	slow_free(s->slow);
+	return err_set(-EIO, "the HTTP server does not start");
+}
+
+int server_new(struct daemon *daemon, int listen_fd, unsigned int silence_s,
+	       struct server **ret_server)
 {
 	_cleanup_close_ int fd = listen_fd;
 	_cleanup_free_ struct server *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->daemon = daemon;
-	s->mhd = MHD_start_daemon(
-		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL,
-		NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE,
-		SERVER_THREADS, MHD_OPTION_CONNECTION_LIMIT, SERVER_CONNECTIONS,
-		MHD_OPTION_CONNECTION_TIMEOUT, SERVER_SILENCE_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_MEMORY,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-		MHD_OPTION_END);
-	if (!s->mhd)
-		return err_set(-EIO, "the HTTP server does not start");
+	r = start(s, fd, silence_s);
+	if (r < 0)
+		return r;
 	(void)steal_fd(fd); /* MHD_stop_daemon() closes it */
 	*ret_server = steal_ptr(s);
 	return 0;
@@ -237,6 +340,10 @@ void server_free(struct server *s)
 {
 	if (!s)
 		return;
+	/* No connection may be suspended when the library stops. */
+	importer_cancel(s->daemon->importer);
+	slow_stop(s->slow);
 	MHD_stop_daemon(s->mhd);
+	slow_free(s->slow);
 	free(s);
 }
