@@ -293,9 +293,10 @@ static void find_workingset(struct session *s, const struct session_options *o)
 	if (inherit_workingset(s->snapshot, o->cache, &s->set, &s->set_is_own) <
 	    0)
 		return;
-	s->workingset_pages = s->set.count;
 	if (o->prefetch && o->record != SESSION_RECORD_ALWAYS)
 		s->ahead.plan = plan_new(&s->set);
+	if (s->ahead.plan)
+		s->workingset_pages = s->set.count;
 }
 
 static int open_overlay(struct session *s, const struct session_options *o)

@@ -129,6 +129,33 @@ def test_shared_blocks_are_read_once_for_two_clones(start, restore):
     assert after["hits"] > before["hits"]
 
 
+def test_a_guest_starts_from_what_an_earlier_one_touched(
+        snapshot, start, restore):
+    daemon = start("--record-seconds", "2")
+    first = restore(daemon)
+    assert first.ask("state", timeout=60)["checksum"] == (
+        snapshot.said["checksum"])
+    faults = only_session(daemon)["faults"]
+    daemon.wait_log("working set recorded")
+    first.kill()
+    daemon.wait_log("session over")
+    second = restore(daemon)
+    said = second.ask("state", timeout=60)
+    assert said["token"] == "before"
+    assert said["checksum"] == snapshot.said["checksum"]
+    session = only_session(daemon)
+    assert session["working_set_pages"] > 0
+    assert session["counters"]["pages_prefetched"] > 0
+    assert session["faults"] < faults
+    # All of it, once it is on its own.
+    assert daemon.request(
+        "POST", f"/v1/sessions/{session['id']}/complete")[0] in (200, 202)
+    daemon.wait_log("session over: completed")
+    daemon.stop(signal.SIGKILL)
+    assert second.ask("state", timeout=60)["checksum"] == (
+        snapshot.said["checksum"])
+
+
 def test_a_killed_guest_ends_its_session(start, restore):
     daemon = start()
     guest = restore(daemon)

@@ -305,6 +305,19 @@ static bool must_rest(struct session *s, enum ahead_lane lane)
 	return true;
 }
 
+/* Counted when it begins: else as many as there are batches would begin. */
+static void charge(struct session *s, enum ahead_lane lane,
+		   const struct piece *p)
+{
+	uint64_t pages = p->count > PLAN_PIECE_PAGES
+				 ? p->count
+				 : (unsigned int)__builtin_popcount(p->mask);
+
+	if (lane == AHEAD_COMPLETE && s->ahead.rate)
+		s->ahead.not_before +=
+			pages * PAGER_PAGE_SIZE * 1000000000 / s->ahead.rate;
+}
+
 /* Begins the session's next batch of a lane that its node was taken out of. */
 static void begin_next(struct session *s, enum ahead_lane lane)
 {
@@ -324,6 +337,7 @@ static void begin_next(struct session *s, enum ahead_lane lane)
 		return;
 	}
 	pass_piece(s, lane, &p);
+	charge(s, lane, &p);
 	list_append(&w->ahead.lanes[lane], &s->ahead.lanes[lane]);
 	begin_batch(b, s, lane, &p);
 }
@@ -483,9 +497,6 @@ static void count_installed(const struct batch *b, const struct run *run,
 		      b->lane == AHEAD_PREFETCH ? SESSION_COUNT_PREFETCHED
 						: SESSION_COUNT_COMPLETED,
 		      pages);
-	if (b->lane == AHEAD_COMPLETE && s->ahead.rate)
-		s->ahead.not_before +=
-			pages * PAGER_PAGE_SIZE * 1000000000 / s->ahead.rate;
 }
 
 /*
