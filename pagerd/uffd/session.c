@@ -365,6 +365,8 @@ static struct session *allocate(const struct session_options *o)
 	list_init(&s->node);
 	list_init(&s->outstanding);
 	list_init(&s->put_off);
+	list_init(&s->demand);
+	list_init(&s->demand_node);
 	list_init(&s->overflow_node);
 	ahead_init(&s->ahead);
 	return s;

@@ -87,6 +87,7 @@ enum session_end {
 	X(ZEROED, "pages_zeroed", "pages installed as zero")                 \
 	X(REMOVES, "removes", "REMOVE and UNMAP events")                     \
 	X(DISCARDED, "discards_untold", "pages dropped without an event")    \
+	X(SLICES, "slices", "turns in which faults were answered")           \
 	X(RETRIES, "retries", "installs put off by EAGAIN or ENOMEM")        \
 	X(UNMAPPED, "unmapped", "faults dropped: the range was unmapped")    \
 	X(OVERFLOWS, "overflows", "faults put back: too many under way")     \

@@ -114,6 +114,8 @@ struct session {
 	struct fault *buckets[FAULT_BUCKETS]; /* by address */
 	struct list_node outstanding;	      /* by age, oldest first */
 	struct list_node put_off;	      /* of these, by EAGAIN */
+	struct list_node demand;	      /* of these, to be answered */
+	struct list_node demand_node;	      /* in the worker's demand */
 	/* Faults put back unserved: woken when there is room again. */
 	uint64_t overflow_low, overflow_high;
 	struct list_node overflow_node;

@@ -38,6 +38,7 @@
 #include "pagerd/uffd/fault/policy.h"
 #include "pagerd/uffd/fault/zero.h"
 #include "pagerd/uffd/memory/overlay.h"
+#include "pagerd/uffd/serve/demand.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define CHUNK 64u
@@ -268,9 +269,15 @@ static void resolved(struct fault *f)
 	fault_done(f);
 }
 
+static void demand_again(struct fault *f)
+{
+	leave_stage(f);
+	demand_add(f->session, f);
+}
+
 static void retry(struct timer *t)
 {
-	fault_step(container_of(t, struct fault, timer));
+	demand_again(container_of(t, struct fault, timer));
 }
 
 static void put_off(struct fault *f, int error)
@@ -304,7 +311,7 @@ void fault_retry_all(struct session *s)
 
 	list_splice(&now, &s->put_off);
 	while ((n = list_pop(&now)))
-		fault_step(container_of(n, struct fault, wait_node));
+		demand_again(container_of(n, struct fault, wait_node));
 }
 
 void fault_settle(struct fault *f, struct uffd_outcome o)

@@ -12,7 +12,7 @@ struct gather;
 
 /* What a fault waits for. */
 enum fault_stage {
-	FAULT_RUNNING,	/* nothing: it is being handled right now */
+	FAULT_RUNNING,	/* its turn in the demand lane, or nothing */
 	FAULT_FETCHING, /* its fetch */
 	FAULT_QUEUED,	/* its turn to gather a 2 MiB page */
 	FAULT_GATHERING,
@@ -40,7 +40,7 @@ struct fault {
 	struct timer timer;
 	struct fault *next;	    /* in its bucket, or free */
 	struct list_node node;	    /* in session->outstanding */
-	struct list_node wait_node; /* in session->put_off or huge queue */
+	struct list_node wait_node; /* in session->demand, put_off or huge */
 };
 
 /*
@@ -84,7 +84,7 @@ void fault_note_source(struct fault *f, enum session_source source);
 /* Answered, or in no need of an answer. */
 void fault_done(struct fault *f);
 
-/* Runs those put off by EAGAIN at once: an event was read. */
+/* Those put off by EAGAIN are in demand again: an event was read. */
 void fault_retry_all(struct session *s);
 
 /* At the session's end: all go, but for fetches under way, which finish. */

@@ -1,7 +1,8 @@
 /*
  * The kernel hands out page faults before events, even where the REMOVE was
  * queued first. So a turn reads until there is nothing more (or enough is
- * read), applies each event as it comes, and only then answers the faults.
+ * read), applies each event as it comes, and only then are faults answered, by
+ * demand.c.
  *
  * Reading is never held up by a lack of room for faults, because an unread
  * REMOVE holds up the guest. A fault without room is put back instead: its
@@ -21,6 +22,7 @@
 #include "fs/base/log.h"
 #include "fs/io/inject.h"
 #include "pagerd/uffd/fault/policy.h"
+#include "pagerd/uffd/serve/demand.h"
 #include "pagerd/uffd/serve/worker.h"
 
 _Static_assert(PAGER_PAGESTATE_INBOX +
@@ -28,9 +30,8 @@ _Static_assert(PAGER_PAGESTATE_INBOX +
 		       PAGER_PAGESTATE_HEADER,
 	       "the inbox fills the page");
 
-/* In one turn of one session: batches answered, reads a batch. */
-#define ROUNDS	      4
-#define READS_A_ROUND 4
+/* In one turn of one session. */
+#define READS_A_TURN 2
 
 static void put_back(struct session *s, uint64_t address, uint64_t size)
 {
@@ -175,14 +176,14 @@ static bool take_event(struct session *s, const struct uffd_msg *m)
 	}
 }
 
-/* Reads one round's messages; the count, or -errno. */
-static int read_round(struct session *s, struct list_node *fresh)
+/* Reads a turn's messages; 0 or -errno. */
+static int read_turn(struct session *s, struct list_node *fresh)
 {
 	struct uffd_msg *inbox = s->pages->inbox;
 	bool changed = false;
-	int total = 0, n;
+	int n;
 
-	for (int i = 0; i < READS_A_ROUND; i++) {
+	for (int i = 0; i < READS_A_TURN; i++) {
 		uint64_t now;
 
 		/* Into the file that outlives us: see pagestate.h. */
@@ -198,7 +199,6 @@ static int read_round(struct session *s, struct list_node *fresh)
 			else
 				changed |= take_event(s, &inbox[k]);
 		}
-		total += n;
 		if (n < (int)PAGER_INBOX_MESSAGES)
 			break;
 	}
@@ -206,16 +206,16 @@ static int read_round(struct session *s, struct list_node *fresh)
 		fault_retry_all(s);
 		ahead_retry(s);
 	}
-	return total;
+	return 0;
 }
 
-static void answer(struct session *s, struct list_node *fresh)
+static void demand(struct session *s, struct list_node *fresh)
 {
 	struct list_node *n;
 
 	count_kinds(s, fresh);
 	while ((n = list_pop(fresh)))
-		fault_step(container_of(n, struct fault, wait_node));
+		demand_add(s, container_of(n, struct fault, wait_node));
 }
 
 void events_replay(struct session *s)
@@ -232,16 +232,16 @@ void events_ready(struct watch *watch, uint32_t events)
 {
 	struct session *s = container_of(watch, struct session, uffd);
 	struct list_node fresh = LIST_INIT(fresh);
-	int n = 1;
+	int r;
 
 	/* It says so of a blocking descriptor, which its peer can make it. */
 	if (events & EPOLLERR)
 		(void)fcntl(watch->fd, F_SETFL, O_NONBLOCK);
-	for (int i = 0; i < ROUNDS && n > 0 && session_serves(s); i++) {
-		n = read_round(s, &fresh);
-		answer(s, &fresh);
-	}
-	if (n < 0 && session_serves(s))
-		policy_broken(s, err_set(n, "cannot read its userfaultfd: %s",
-					 strerrordesc_np(-n)));
+	if (!session_serves(s))
+		return;
+	r = read_turn(s, &fresh);
+	demand(s, &fresh);
+	if (r < 0 && session_serves(s))
+		policy_broken(s, err_set(r, "cannot read its userfaultfd: %s",
+					 strerrordesc_np(-r)));
 }

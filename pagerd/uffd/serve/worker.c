@@ -14,6 +14,7 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "pagerd/uffd/serve/connect.h"
+#include "pagerd/uffd/serve/demand.h"
 #include "pagerd/uffd/serve/events.h"
 
 #define EVENTS_A_TURN 64
@@ -176,6 +177,7 @@ static void bury(struct worker *w, struct session *s)
 {
 	timer_disarm(&w->timers, &s->timer);
 	list_remove(&s->overflow_node);
+	list_remove(&s->demand_node);
 	fault_drop_all(s);
 	ahead_stop(s, AHEAD_PREFETCH);
 	ahead_stop(s, AHEAD_COMPLETE);
@@ -215,7 +217,7 @@ static int wait_for_events(struct worker *w, struct epoll_event *events)
 
 	if (reads < until)
 		until = reads;
-	if (ahead_ready(&w->ahead))
+	if (demand_waits(w) || ahead_ready(&w->ahead))
 		return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, &pause,
 				    NULL);
 	if (until == UINT64_MAX)
@@ -257,6 +259,7 @@ static void turn(struct worker *w)
 		timers_run(&w->timers, worker_now());
 	if (is_due(fetcher_deadline(w->fetcher)))
 		fetcher_run(w->fetcher);
+	demand_run(w);
 	end_of_turn(w);
 }
 
@@ -310,6 +313,7 @@ int worker_new(unsigned int index, struct cache *cache,
 	list_init(&w->sessions);
 	list_init(&w->ending);
 	list_init(&w->overflowed);
+	list_init(&w->demand);
 	ahead_worker_init(&w->ahead);
 	list_init(&w->huge.idle);
 	list_init(&w->huge.queue);

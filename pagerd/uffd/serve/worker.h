@@ -4,8 +4,9 @@
  * thread; pool.c makes and stops workers.
  *
  * A turn of the loop: wait for descriptors, timers or mail; handle each; run
- * the fetcher; submit its new reads at once; wake what had overflowed; bury
- * the sessions that ended. A session that ends within a turn stays in memory
+ * the fetcher; answer faults, a slice of each session; install a piece ahead;
+ * submit new reads at once; wake what had overflowed; bury the sessions that
+ * ended. A session that ends within a turn stays in memory
  * until the turn's end, so nobody in between holds a pointer to nothing.
  */
 #pragma once
@@ -36,7 +37,7 @@ struct worker {
 	struct fetcher *fetcher;
 	struct timers timers;
 	struct watch mail, reads;
-	struct list_node sessions, ending, overflowed;
+	struct list_node sessions, ending, overflowed, demand;
 	struct fault_pool faults;
 	struct huge_pool huge;
 	struct ahead_worker ahead;

@@ -1,0 +1,57 @@
+/*
+ * A slice is what 64 KiB of copies take, by number and by time: a run of zeros
+ * or a 2 MiB page is one fault and takes far longer than a page. A VM that
+ * floods fills its own queue, which faults_max bounds, and costs the others on
+ * its worker one slice a turn.
+ */
+#include "pagerd/uffd/serve/demand.h"
+
+#include "pagerd/uffd/serve/worker.h"
+
+#define SLICE_FAULTS 16u
+#define SLICE_NS     UINT64_C(50000)
+
+void demand_add(struct session *s, struct fault *f)
+{
+	struct worker *w = atomic_load(&s->worker);
+
+	list_append(&s->demand, &f->wait_node);
+	if (list_empty(&s->demand_node))
+		list_append(&w->demand, &s->demand_node);
+}
+
+bool demand_waits(const struct worker *w)
+{
+	return !list_empty(&w->demand);
+}
+
+static void run_slice(struct session *s)
+{
+	uint64_t until = worker_now() + SLICE_NS;
+	struct list_node *n;
+
+	session_count(s, SESSION_COUNT_SLICES, 1);
+	for (unsigned int i = 0; i < SLICE_FAULTS; i++) {
+		if (i > 0 && worker_now() >= until)
+			return;
+		n = list_pop(&s->demand);
+		if (!n)
+			return;
+		fault_step(container_of(n, struct fault, wait_node));
+	}
+}
+
+void demand_run(struct worker *w)
+{
+	struct list_node now = LIST_INIT(now), *n;
+
+	list_splice(&now, &w->demand);
+	while ((n = list_pop(&now))) {
+		struct session *s =
+			container_of(n, struct session, demand_node);
+
+		run_slice(s);
+		if (!list_empty(&s->demand) && list_empty(&s->demand_node))
+			list_append(&w->demand, &s->demand_node);
+	}
+}
