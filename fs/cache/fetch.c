@@ -393,13 +393,17 @@ static void take_completions(struct fetcher *f)
 {
 	struct io_uring_cqe *cqe;
 
-	while (io_uring_peek_cqe(&f->ring, &cqe) == 0) {
+	for (int i = 0; i < FETCH_TAKEN; i++) {
+		if (io_uring_peek_cqe(&f->ring, &cqe) != 0)
+			return;
 		struct fetch *ft = io_uring_cqe_get_data(cqe);
 		int result = cqe->res;
 
 		io_uring_cqe_seen(&f->ring, cqe);
 		read_completed(ft, result);
 	}
+	/* The ring has told of these once and does not again. */
+	kick(f);
 }
 
 static void resume_paused(struct fetcher *f)
@@ -518,6 +522,11 @@ int fetch_start(struct fetcher *fetcher, struct fetch *ft)
 		return 0;
 	fetcher->pending++;
 	return -EINPROGRESS;
+}
+
+bool fetcher_ready(const struct fetcher *f)
+{
+	return io_uring_cq_ready(&f->ring) > 0;
 }
 
 int fetcher_fd(const struct fetcher *f)

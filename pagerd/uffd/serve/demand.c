@@ -3,12 +3,19 @@
  * or a 2 MiB page is one fault and takes far longer than a page. A VM that
  * floods fills its own queue, which faults_max bounds, and costs the others on
  * its worker one slice a turn.
+ *
+ * Who was just answered often runs, and faults anew, before the answering
+ * call returns: so a slice that has room left reads once more before others
+ * have their turn, which spares a turn of the loop for about every other
+ * fault where many VMs fault at once.
  */
 #include "pagerd/uffd/serve/demand.h"
 
+#include "pagerd/uffd/serve/events.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define SLICE_FAULTS 16u
+#define SLICE_READS  3u
 #define SLICE_NS     UINT64_C(50000)
 
 void demand_add(struct session *s, struct fault *f)
@@ -25,16 +32,28 @@ bool demand_waits(const struct worker *w)
 	return !list_empty(&w->demand);
 }
 
+/* The next fault of a slice; NULL where there is none. */
+static struct list_node *next_fault(struct session *s, unsigned int *reads)
+{
+	if (list_empty(&s->demand) && *reads < SLICE_READS) {
+		events_read(s);
+		++*reads;
+	}
+	return list_pop(&s->demand);
+}
+
 static void run_slice(struct session *s)
 {
 	uint64_t until = worker_now() + SLICE_NS;
-	struct list_node *n;
+	unsigned int reads = 0;
 
 	session_count(s, SESSION_COUNT_SLICES, 1);
 	for (unsigned int i = 0; i < SLICE_FAULTS; i++) {
+		struct list_node *n;
+
 		if (i > 0 && worker_now() >= until)
 			return;
-		n = list_pop(&s->demand);
+		n = next_fault(s, &reads);
 		if (!n)
 			return;
 		fault_step(container_of(n, struct fault, wait_node));

@@ -228,15 +228,11 @@ void events_replay(struct session *s)
 			(void)take_event(s, &inbox[i]);
 }
 
-void events_ready(struct watch *watch, uint32_t events)
+void events_read(struct session *s)
 {
-	struct session *s = container_of(watch, struct session, uffd);
 	struct list_node fresh = LIST_INIT(fresh);
 	int r;
 
-	/* It says so of a blocking descriptor, which its peer can make it. */
-	if (events & EPOLLERR)
-		(void)fcntl(watch->fd, F_SETFL, O_NONBLOCK);
 	if (!session_serves(s))
 		return;
 	r = read_turn(s, &fresh);
@@ -244,4 +240,12 @@ void events_ready(struct watch *watch, uint32_t events)
 	if (r < 0 && session_serves(s))
 		policy_broken(s, err_set(r, "cannot read its userfaultfd: %s",
 					 strerrordesc_np(-r)));
+}
+
+void events_ready(struct watch *watch, uint32_t events)
+{
+	/* It says so of a blocking descriptor, which its peer can make it. */
+	if (events & EPOLLERR)
+		(void)fcntl(watch->fd, F_SETFL, O_NONBLOCK);
+	events_read(container_of(watch, struct session, uffd));
 }

@@ -5,8 +5,11 @@
 
 #include "pagerd/uffd/session_impl.h"
 
-/* For the watch of session->uffd. */
+/* For the watch of session->uffd: what was read is in the demand lane then. */
 void events_ready(struct watch *watch, uint32_t events);
+
+/* Reads what there is, at most a turn's messages. */
+void events_read(struct session *s);
 
 /*
  * For a session that was taken over: applies again every REMOVE that a dead

@@ -202,6 +202,8 @@ static void end_of_turn(struct worker *w)
 	huge_run_queue(&w->huge);
 	ahead_run(w);
 	fetcher_submit(w->fetcher);
+	if (fetcher_ready(w->fetcher))
+		fetcher_run(w->fetcher);
 	list_foreach_safe (o, &w->overflowed)
 		events_wake_overflowed(
 			container_of(o, struct session, overflow_node));

@@ -275,6 +275,34 @@ static void a_zero_run_is_one_fault(void **state)
 	finish(t);
 }
 
+/* PITFALLS 8, 30: one that floods gets a slice a turn, as all others. */
+static void a_flood_is_answered_in_slices(void **state)
+{
+	enum { THREADS = 128, SLICE = 16 };
+	struct test *t = *state;
+	struct session *calm;
+	struct vmm other;
+	int64_t sum = 0;
+
+	start(t);
+	calm = bench_session(t->bench, SNAPSHOT,
+			     bench_session_options(t->bench, "calm"));
+	vmm_restore(&other, calm, SIZE, PAGE);
+	vmm_compare(&other, 0, bench_image(t->bench));
+	for (uint64_t i = 0; i < THREADS; i++)
+		sum += image(t, i * 8 + 6)[0];
+	assert_int_equal(
+		VMM_DO(&t->v, CLIENT_TOUCHES, 0, 6 * PAGE, 8 * PAGE, THREADS),
+		sum);
+	bench_wait_idle(t->s);
+	assert_int_equal(bench_counter(t->s, SESSION_COUNT_RESOLVED), THREADS);
+	assert_true(bench_counter(t->s, SESSION_COUNT_SLICES) >=
+		    THREADS / SLICE);
+	vmm_exit(&other);
+	bench_expect_end(t->bench, calm, SESSION_END_VMM_GONE);
+	finish(t);
+}
+
 static void serve_image(struct test *t, uint64_t size)
 {
 	bench_publish(t->bench, "odd", size);
@@ -430,6 +458,71 @@ static void many_threads_on_one_page_are_one_read(void **state)
 	finish(t);
 }
 
+/* PITFALLS 12, of two VMs that two workers serve. */
+static void two_vms_on_one_block_are_one_read(void **state)
+{
+	struct test *t = *state;
+	struct cache_stats before, after;
+	struct session_status a, b;
+	struct session *s;
+	struct vmm v;
+
+	start(t);
+	s = bench_session(t->bench, SNAPSHOT,
+			  bench_session_options(t->bench, "two"));
+	vmm_restore(&v, s, SIZE, PAGE);
+	assert_int_equal(touch(t, 7), image(t, 7)[0]);
+	assert_int_equal(VMM_DO(&v, CLIENT_TOUCH, 0, 7 * PAGE), image(t, 7)[0]);
+	session_status(t->s, &a);
+	session_status(s, &b);
+	assert_int_not_equal(a.worker, b.worker);
+	cache_stats(bench_cache(t->bench), &before);
+	inject("pack-read:slow=200@1");
+	assert_int_equal(VMM_DO(&t->v, CLIENT_START, 0, 6 * PAGE), 0);
+	assert_int_equal(VMM_DO(&v, CLIENT_START, 0, 6 * PAGE), 0);
+	assert_int_equal(VMM_DO(&t->v, CLIENT_JOIN, 0, 0), image(t, 6)[0]);
+	assert_int_equal(VMM_DO(&v, CLIENT_JOIN, 0, 0), image(t, 6)[0]);
+	cache_stats(bench_cache(t->bench), &after);
+	assert_int_equal(after.misses - before.misses, 1);
+	assert_int_equal(bench_counter(t->s, SESSION_COUNT_FAILURES), 0);
+	vmm_exit(&v);
+	bench_expect_end(t->bench, s, SESSION_END_VMM_GONE);
+	finish(t);
+}
+
+/* Of one VM: what is cached is answered while a read is under way. */
+static void a_slow_read_holds_up_no_cached_page(void **state)
+{
+	enum { SLOW = 6, LAST = 64 };
+	struct test *t = *state;
+	struct session_status status;
+	struct session *other;
+	struct vmm v;
+
+	other = bench_session(t->bench, SNAPSHOT,
+			      bench_session_options(t->bench, "other"));
+	vmm_restore(&v, other, SIZE, PAGE);
+	for (uint64_t page = 0; page < LAST; page++)
+		if (page != SLOW)
+			(void)VMM_DO(&v, CLIENT_TOUCH, 0, page * PAGE);
+	start(t);
+	inject("pack-read:slow=1500@1");
+	assert_int_equal(VMM_DO(&t->v, CLIENT_START, 0, SLOW * PAGE), 0);
+	wait_outstanding(t, 1);
+	for (uint64_t page = 0; page < LAST; page++)
+		if (page != SLOW)
+			assert_int_equal(touch(t, page), image(t, page)[0]);
+	bench_wait_outstanding(t->s, 1);
+	session_status(t->s, &status);
+	assert_int_equal(status.counters[SESSION_COUNT_DISK], 0);
+	assert_int_equal(VMM_DO(&t->v, CLIENT_JOIN, 0, 0), image(t, SLOW)[0]);
+	bench_wait_idle(t->s);
+	assert_int_equal(bench_counter(t->s, SESSION_COUNT_DISK), 1);
+	vmm_exit(&v);
+	bench_expect_end(t->bench, other, SESSION_END_VMM_GONE);
+	finish(t);
+}
+
 /* PITFALLS 27: a slow read is for that VM alone. */
 static void a_slow_read_holds_up_no_other_vm(void **state)
 {
@@ -554,6 +647,7 @@ int main(void)
 		TEST(a_client_without_remove_events_gets_zeros),
 		TEST(unmapped_ranges_are_let_go),
 		TEST(a_zero_run_is_one_fault),
+		TEST(a_flood_is_answered_in_slices),
 		TEST(a_last_partial_page_ends_in_zeros),
 		TEST(an_image_of_one_page_is_served),
 		TEST(an_image_over_4_gib_is_served),
@@ -562,6 +656,8 @@ int main(void)
 		TEST(a_discard_overtakes_a_fetch),
 		TEST(a_page_that_exists_wakes_who_waits),
 		TEST(many_threads_on_one_page_are_one_read),
+		TEST(two_vms_on_one_block_are_one_read),
+		TEST(a_slow_read_holds_up_no_cached_page),
 		TEST(a_slow_read_holds_up_no_other_vm),
 		TEST(installs_that_are_put_off_are_made_good),
 		TEST(more_faults_than_there_is_room_for_come_again),
