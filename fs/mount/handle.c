@@ -9,6 +9,7 @@
 #include "fs/cache/fetch.h"
 #include "fs/mount/read/image.h"
 #include "fs/mount/read/pages.h"
+#include "fs/mount/view/wset.h"
 
 /* One of the three is set. */
 struct handle {
@@ -60,6 +61,20 @@ static int open_pages(const struct view *v, const struct node *n,
 	return r < 0 ? r : pages_open(img, &h->pages);
 }
 
+/* Another text is another node, which the kernel asks for on -ESTALE. */
+static int open_working_set(const struct view *v, const struct node *n,
+			    struct handle *h)
+{
+	struct wset w;
+	int r = wset_read(v, n->snap, &w);
+
+	if (r < 0)
+		return r == -ENOENT ? -ESTALE : r;
+	h->text = w.text;
+	h->text_len = w.len;
+	return w.hash == n->text ? 0 : -ESTALE;
+}
+
 static int open_any(struct tree *t, const struct node *n, struct handle *h)
 {
 	const struct view *v = tree_view(t);
@@ -69,6 +84,8 @@ static int open_any(struct tree *t, const struct node *n, struct handle *h)
 		return image_open(v, n->snap, n->name, &h->image);
 	case NODE_PAGES:
 		return open_pages(v, n, h);
+	case NODE_WORKING_SET:
+		return open_working_set(v, n, h);
 	case NODE_MANIFEST:
 		return node_manifest_text(n->snap, &h->text, &h->text_len);
 	case NODE_BLOCK:

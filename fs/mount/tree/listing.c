@@ -8,6 +8,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/io/text.h"
 #include "fs/mount/view/blocks.h"
+#include "fs/mount/view/wset.h"
 #include "fs/store/snapshot/snapshot.h"
 
 #define DIGEST_HEX (2 * PAGER_DIGEST_SIZE)
@@ -147,6 +148,8 @@ static int list_inside(struct maker *m)
 		r = add_fixed(m, NODE_MANIFEST);
 	if (r == 0)
 		r = add_fixed(m, NODE_PAGES);
+	if (r == 0 && wset_exists(tree_view(m->tree), m->folder->snap))
+		r = add_fixed(m, NODE_WORKING_SET);
 	return r;
 }
 

@@ -34,6 +34,7 @@ static const struct kind {
 	[NODE_MANIFEST] = {S_IFREG, true, CONSTANT, CONSTANT, false,
 			   "manifest.json"},
 	[NODE_PAGES] = {S_IFREG, true, CONSTANT, CONSTANT, true, "pages"},
+	[NODE_WORKING_SET] = {S_IFREG, true, 0, CONSTANT, true, "working-set"},
 	[NODE_DIGEST] = {S_IFLNK, false, 0, CONSTANT, false, NULL},
 	[NODE_BLOCK_DIR] = {S_IFDIR, false, CONSTANT, 0, false, NULL},
 	[NODE_BLOCK] = {S_IFREG, false, 0, CONSTANT, true, NULL},
@@ -102,12 +103,13 @@ void node_number(const struct node_common *c, struct node *n)
 {
 	const char *target = n->target ? n->target : "";
 	struct {
-		uint64_t kind, block;
+		uint64_t kind, block, text;
 		XXH128_hash_t name, target;
 		uint8_t identity[16];
 	} all = {
 		.kind = n->kind,
 		.block = n->block,
+		.text = n->text,
 		.name = hash(c, n->name, strlen(n->name)),
 		.target = hash(c, target, strlen(target)),
 	};
@@ -145,6 +147,8 @@ static struct timespec node_time(const struct node_common *c,
 	case NODE_BLOCKS:
 	case NODE_BLOCK_DIR:
 		return folder_time(c, STORE_PACKS);
+	case NODE_WORKING_SET:
+		return n->recorded;
 	default:
 		break;
 	}

@@ -22,15 +22,16 @@ enum node_kind {
 	NODE_SNAPSHOTS,
 	NODE_DIGESTS,
 	NODE_BLOCKS,
-	NODE_STATUS_DIR, /* .pager; the fixed ones end here */
-	NODE_SNAPSHOT,	 /* snapshots/NAME */
-	NODE_FILE,	 /* memory, vmstate, attached: `name` is the key */
-	NODE_MANIFEST,	 /* manifest.json */
-	NODE_PAGES,	 /* pages */
-	NODE_DIGEST,	 /* digests/DIGEST: a symlink */
-	NODE_BLOCK_DIR,	 /* blocks/AB */
-	NODE_BLOCK,	 /* blocks/AB/DIGEST */
-	NODE_STATUS,	 /* .pager/NAME.json */
+	NODE_STATUS_DIR,  /* .pager; the fixed ones end here */
+	NODE_SNAPSHOT,	  /* snapshots/NAME */
+	NODE_FILE,	  /* memory, vmstate, attached: `name` is the key */
+	NODE_MANIFEST,	  /* manifest.json */
+	NODE_PAGES,	  /* pages */
+	NODE_WORKING_SET, /* working-set */
+	NODE_DIGEST,	  /* digests/DIGEST: a symlink */
+	NODE_BLOCK_DIR,	  /* blocks/AB */
+	NODE_BLOCK,	  /* blocks/AB/DIGEST */
+	NODE_STATUS,	  /* .pager/NAME.json */
 	NODE_KIND_COUNT
 };
 
@@ -51,7 +52,9 @@ struct node {
 	struct snap *snap; /* of NODE_SNAPSHOT and what is inside, else NULL */
 	char *target;	   /* of NODE_DIGEST: the snapshot's name, else NULL */
 	uint64_t block;	   /* of NODE_BLOCK, else 0 */
-	uint64_t size;	   /* of files, in bytes; 0 for NODE_STATUS */
+	uint64_t text;	   /* of NODE_WORKING_SET: its hash, else 0 */
+	struct timespec recorded; /* of NODE_WORKING_SET */
+	uint64_t size;		  /* of files, in bytes; 0 for NODE_STATUS */
 };
 
 /* What all nodes of a tree have in common. */

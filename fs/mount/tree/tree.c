@@ -10,6 +10,7 @@
 #include "fs/io/text.h"
 #include "fs/mount/read/pages.h"
 #include "fs/mount/view/blocks.h"
+#include "fs/mount/view/wset.h"
 #include "fs/store/store.h"
 
 #define BUCKETS	   4096u
@@ -197,6 +198,21 @@ static int fill_pages(const struct tree *t, struct node *n)
 	return r < 0 ? r : pages_text_size(img, &n->size);
 }
 
+static int fill_working_set(const struct tree *t, struct node *n)
+{
+	struct wset w;
+	int r = wset_read(&t->options.view, n->snap, &w);
+
+	n->kind = NODE_WORKING_SET;
+	if (r < 0)
+		return r;
+	n->size = w.len;
+	n->text = w.hash;
+	n->recorded = w.recorded;
+	free(w.text);
+	return 0;
+}
+
 static int fill_inside(const struct tree *t, const struct node *folder,
 		       struct node *n)
 {
@@ -207,6 +223,8 @@ static int fill_inside(const struct tree *t, const struct node *folder,
 		return fill_manifest(n);
 	if (strcmp(n->name, node_fixed_name(NODE_PAGES)) == 0)
 		return fill_pages(t, n);
+	if (strcmp(n->name, node_fixed_name(NODE_WORKING_SET)) == 0)
+		return fill_working_set(t, n);
 	file = manifest_find(&n->snap->manifest, n->name);
 	if (!file)
 		return -ENOENT;

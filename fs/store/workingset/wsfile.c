@@ -81,6 +81,22 @@ int wsfile_load(struct store *s, const struct pager_digest *image,
 				 ret_set);
 }
 
+int wsfile_stat(struct store *s, const struct pager_digest *image,
+		struct stat *ret_stat)
+{
+	_cleanup_close_ int folder = open_folder(s);
+	char name[NAME_MAX_HERE];
+	struct stat st;
+
+	if (folder < 0)
+		return folder;
+	name_of(image, "", name);
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	*ret_stat = st;
+	return 0;
+}
+
 /*
  * The file to write into, locked; returns its fd. Its name may have become
  * another file's between open and lock: then its last writer has renamed it.

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "fs/store/store.h"
 #include "fs/store/workingset/workingset.h"
 
@@ -19,6 +21,10 @@
  */
 int wsfile_load(struct store *s, const struct pager_digest *image,
 		uint64_t pages, struct workingset *ret_set);
+
+/* Of its file; -ENOENT, -EPERM as above. */
+int wsfile_stat(struct store *s, const struct pager_digest *image,
+		struct stat *ret_stat);
 
 /*
  * Writes one in place of the one that was there: readers see the old or the

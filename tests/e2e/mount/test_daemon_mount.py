@@ -84,6 +84,32 @@ def test_one_cache_serves_both(start, attach, store, mnt):
     assert after["fault"]["hits"] > before["fault"]["hits"]
 
 
+def test_a_working_set_shows_once_it_is_recorded(start, attach, store, mnt):
+    shown = mnt / "snapshots/guest/working-set"
+    daemon = start("--mount", mnt, "--record-seconds", "1")
+
+    def record(pages, times):
+        _, vmm = attach(daemon, record=True)
+        for page in pages:
+            assert vmm.ask("page", page) == \
+                sha256(store.images["guest"][page * PAGE:][:PAGE])
+        daemon.wait_log("working set recorded", times)
+        vmm.kill()
+
+    assert not shown.exists()
+    assert "working-set" not in os.listdir(shown.parent)
+    record([5, 90, 2, 41], 1)
+    assert shown.read_text() == "5\n90\n2\n41\n"
+    assert shown.stat().st_size == 10
+    assert "working-set" in os.listdir(shown.parent)
+    with open(shown, encoding="ascii") as before:
+        record([41, 7], 2)
+        # What was touched now first; then what was touched once, and half.
+        assert shown.read_text() == "41\n7\n5\n90\n2\n"
+        assert before.read() == "5\n90\n2\n41\n"
+    assert shown.stat().st_size == len(shown.read_bytes())
+
+
 def test_what_cannot_be_mounted_is_one_line_and_1(start, store, place, mnt):
     (place / "file").write_text("x")
     first = start("--mount", mnt)

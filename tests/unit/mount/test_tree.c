@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,6 +17,7 @@
 #include "fs/mount/tree/listing.h"
 #include "fs/store/snapshot/snapshot.h"
 #include "fs/store/store.h"
+#include "fs/store/workingset/wsfile.h"
 #include "tests/unit/store/publish/image.h"
 #include "tests/unit/mount/mount_fixture.h"
 
@@ -378,6 +380,79 @@ static void status_is_asked_at_each_open(void **state)
 	gather_close(g);
 }
 
+static const struct node *record(uint64_t *pages, size_t count)
+{
+	const struct node *folder = walk(t.tree, "snapshots/web");
+	const struct manifest_file *image = &folder->snap->manifest.image;
+	const struct workingset none = {
+		.image = image->digest,
+		.pages = image->pages,
+	};
+	struct workingset set;
+
+	assert_int_equal(workingset_merge(&none, pages, count, count, &set), 0);
+	assert_int_equal(wsfile_save(t.fixture.store, &set), 0);
+	workingset_release(&set);
+	return walk(t.tree, "snapshots/web/working-set");
+}
+
+static void check_text(const struct node *n, const char *text)
+{
+	struct gather *g;
+	struct handle *h;
+	const uint8_t *data;
+	size_t len;
+
+	assert_int_equal(n->size, strlen(text));
+	assert_int_equal(gather_open(&g), 0);
+	assert_int_equal(handle_open(t.tree, n, &h), 0);
+	assert_false(handle_is_live(h));
+	assert_int_equal(handle_read(h, g, 0, 100, &data, &len), 0);
+	assert_int_equal(len, strlen(text));
+	assert_memory_equal(data, text, len);
+	handle_close(h);
+	gather_close(g);
+}
+
+static void a_working_set_shows_what_is_recorded_now(void **state)
+{
+	const struct node *first, *second;
+	struct handle *h;
+
+	(void)state;
+	assert_null(walk(t.tree, "snapshots/web/working-set"));
+	check_listing("snapshots/web");
+	first = record((uint64_t[]){7, 40, 0, 12}, 4);
+	check_listing("snapshots/web");
+	check_text(first, "7\n40\n0\n12\n");
+	assert_ptr_equal(walk(t.tree, "snapshots/web/working-set"), first);
+	assert_true(node_name_timeout(first) == 0);
+	second = record((uint64_t[]){40, 7}, 2);
+	check_text(second, "40\n7\n");
+	assert_int_equal(first->ino, second->ino);
+	assert_true(first->id != second->id);
+	/* The kernel asks for the name again. */
+	assert_int_equal(handle_open(t.tree, first, &h), -ESTALE);
+}
+
+static void a_damaged_working_set_is_told_of(void **state)
+{
+	char folder[3 * SCRATCH_PATH_MAX], path[4 * SCRATCH_PATH_MAX];
+	const struct node *n = record((uint64_t[]){1}, 1);
+
+	(void)state;
+	(void)snprintf(folder, sizeof(folder), "%s/" WSFILE_FOLDER,
+		       t.fixture.path);
+	text_to_hex(n->snap->manifest.image.digest.bytes, PAGER_DIGEST_SIZE,
+		    path + snprintf(path, sizeof(path), "%s/", folder));
+	scratch_flip(path, 75);
+	assert_int_equal(tree_lookup(t.tree, walk(t.tree, "snapshots/web"),
+				     "working-set", &n),
+			 -EBADMSG);
+	assert_int_equal(unlink(path), 0);
+	assert_null(walk(t.tree, "snapshots/web/working-set"));
+}
+
 static void folders_and_links_do_not_open(void **state)
 {
 	char link[64];
@@ -418,6 +493,8 @@ int main(void)
 		TEST(of_colliding_blocks_the_oldest_is_shown),
 		TEST(every_block_is_listed_once),
 		TEST(status_is_asked_at_each_open),
+		TEST(a_working_set_shows_what_is_recorded_now),
+		TEST(a_damaged_working_set_is_told_of),
 		TEST(folders_and_links_do_not_open),
 		TEST(a_damaged_manifest_is_told_of),
 	};
