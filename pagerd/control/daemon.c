@@ -13,6 +13,7 @@
 #include "fs/cache/fetch.h"
 #include "fs/cache/observe/trace.h"
 #include "fs/io/confine.h"
+#include "fs/store/lease/removed.h"
 #include "pagerd/control/cache/pressure.h"
 #include "pagerd/control/import/importer.h"
 #include "pagerd/control/mount/daemonmount.h"
@@ -111,8 +112,10 @@ static int build(const struct daemon_options *o, struct daemon *d)
 		r = confine_new(o->imports, o->import_count, &d->imports);
 	if (r == 0)
 		r = store_open(o->store, STORE_READ, &d->store);
-	if (r == 0)
+	if (r == 0) {
+		removed_sweep(d->store);
 		r = importer_new(d->store, d->imports, &d->importer);
+	}
 	if (r == 0)
 		r = make_cache(d, o);
 	if (r == 0)

@@ -323,7 +323,7 @@ static int make_session(struct registry *r, const char *id,
 	struct snapshot *snapshot = NULL;
 	int err;
 
-	err = snapshot_open(r->store, request->snapshot, &snapshot);
+	err = snapshot_open_lasting(r->store, request->snapshot, &snapshot);
 	if (err < 0)
 		return err;
 	o.id = id;

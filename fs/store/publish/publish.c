@@ -41,6 +41,7 @@
  * other: of one image both may store the same page, and of one name the
  * second to commit loses.
  */
+#include "fs/store/lease/removed.h"
 #include "fs/store/publish/publish.h"
 
 #include <errno.h>
@@ -206,6 +207,7 @@ static int prepare(struct job *j)
 		r = store_sweep_tmp(j->store);
 	if (r < 0)
 		return r;
+	removed_sweep(j->store);
 	j->lock = store_lock(j->store, STORE_LOCK_PUBLISH, false, true);
 	if (j->lock < 0)
 		return j->lock;

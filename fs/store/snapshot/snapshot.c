@@ -11,14 +11,10 @@
 #include "fs/base/err.h"
 #include "fs/io/file.h"
 #include "fs/store/folder.h"
+#include "fs/store/lease/holders.h"
+#include "fs/store/lease/lease.h"
+#include "fs/store/lease/removed.h"
 #include "fs/store/snapshot/name.h"
-
-/*
- * A lease is a shared OFD lock on the manifest itself, so it follows the file,
- * not the name, and dies with its holder. Whoever locks a manifest that was
- * opened by its name checks afterwards that the name still is that file: it
- * may have been removed, or published anew, while the lock was waited for.
- */
 
 #define SNAPSHOT_MAGIC UINT32_C(0x534e4150)
 
@@ -31,65 +27,6 @@ struct snapshot {
 	int fd; /* of the manifest: holds the lease */
 	struct manifest manifest;
 };
-
-static int no_such(const char *name)
-{
-	return err_set(-ENOENT, "no snapshot '%s'", name);
-}
-
-static int lock_manifest(int fd, short type, bool wait)
-{
-	struct flock whole = {.l_type = type, .l_whence = SEEK_SET};
-	int r;
-
-	do {
-		r = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &whole);
-	} while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
-	return 0;
-}
-
-/* 1: the name is this file; 0: it is none or another by now. */
-static int still_named(int folder, const char *name, int fd)
-{
-	struct stat by_fd, by_name;
-
-	if (fstat(fd, &by_fd) < 0)
-		return -errno;
-	if (fstatat(folder, name, &by_name, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	return by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev;
-}
-
-/*
- * The manifest's fd, locked. A shared lock waits for a removal that is under
- * way; an exclusive one fails with -EBUSY while there is a lease.
- */
-static int open_locked(struct store *s, const char *name, bool exclusive)
-{
-	int folder = store_folder_fd(s, STORE_SNAPSHOTS);
-
-	for (;;) {
-		_cleanup_close_ int fd =
-			openat(folder, name,
-			       (exclusive ? O_RDWR : O_RDONLY) | O_CLOEXEC |
-				       O_NOFOLLOW | O_NONBLOCK);
-		int r;
-
-		if (fd < 0)
-			return errno == ENOENT ? no_such(name) : -errno;
-		r = lock_manifest(fd, exclusive ? F_WRLCK : F_RDLCK,
-				  !exclusive);
-		if (r < 0)
-			return r;
-		r = still_named(folder, name, fd);
-		if (r < 0)
-			return r;
-		if (r > 0)
-			return steal_fd(fd);
-	}
-}
 
 static int read_manifest(struct store *s, int fd, struct manifest *ret_manifest)
 {
@@ -113,18 +50,31 @@ static int read_manifest(struct store *s, int fd, struct manifest *ret_manifest)
 			       ret_manifest);
 }
 
+/* One that has lost its name may be waiting for us alone: see removed.h. */
+static void drop_lease(struct snapshot *snap)
+{
+	bool named =
+		snap->fd < 0 ||
+		lease_still_named(store_folder_fd(snap->store, STORE_SNAPSHOTS),
+				  snap->name, snap->fd) != 0;
+
+	close_quietly(snap->fd);
+	if (!named)
+		removed_sweep(snap->store);
+}
+
 static void free_snapshot(struct snapshot *snap)
 {
 	manifest_release(&snap->manifest);
-	close_quietly(snap->fd);
+	drop_lease(snap);
 	store_unref(snap->store);
 	free(snap->name);
 	snap->magic = 0;
 	free(snap);
 }
 
-int snapshot_open(struct store *s, const char *name,
-		  struct snapshot **ret_snapshot)
+static int open_leased(struct store *s, const char *name, enum lease kind,
+		       struct snapshot **ret_snapshot)
 {
 	struct snapshot *snap cleanup(cleanup_snapshot) = NULL;
 	int r = name_check("the snapshot's name", name);
@@ -141,7 +91,7 @@ int snapshot_open(struct store *s, const char *name,
 	snap->name = strdup(name);
 	if (!snap->name)
 		return -ENOMEM;
-	r = open_locked(s, name, false);
+	r = lease_open(s, name, kind);
 	if (r < 0)
 		return r;
 	snap->fd = r;
@@ -150,6 +100,18 @@ int snapshot_open(struct store *s, const char *name,
 		return err_wrap(r, "snapshot '%s'", name);
 	*ret_snapshot = steal_ptr(snap);
 	return 0;
+}
+
+int snapshot_open(struct store *s, const char *name,
+		  struct snapshot **ret_snapshot)
+{
+	return open_leased(s, name, LEASE_READ, ret_snapshot);
+}
+
+int snapshot_open_lasting(struct store *s, const char *name,
+			  struct snapshot **ret_snapshot)
+{
+	return open_leased(s, name, LEASE_LASTING, ret_snapshot);
 }
 
 struct snapshot *snapshot_ref(struct snapshot *snap)
@@ -258,25 +220,86 @@ int snapshot_commit(struct store *s, const char *name, const struct manifest *m)
 	return 0;
 }
 
-int snapshot_remove(struct store *s, const char *name)
+/* The line for a change of a snapshot's name that failed. */
+static int refused(struct store *s, const char *name, const char *what, int r)
+{
+	char who[HOLDERS_TEXT_MAX];
+
+	if (r == -ENOENT || r == -EPERM)
+		return r;
+	if (r != -EBUSY)
+		return err_set(r, "cannot %s snapshot '%s': %s", what, name,
+			       strerrordesc_np(-r));
+	holders_find(s, name, who);
+	return err_set(-EBUSY, "snapshot '%s' is in use%s%s", name,
+		       *who ? " by " : "", who);
+}
+
+static int unlink_named(struct store *s, const char *name)
 {
 	int folder = store_folder_fd(s, STORE_SNAPSHOTS);
+
+	return unlinkat(folder, name, 0) < 0 ? -errno : file_sync_dir(folder);
+}
+
+int snapshot_remove(struct store *s, const char *name)
+{
 	_cleanup_close_ int fd = -1;
 	int r = name_check("the snapshot's name", name);
 
 	if (r < 0)
 		return r;
-	fd = open_locked(s, name, true);
-	if (fd == -EBUSY)
-		return err_set(-EBUSY, "snapshot '%s' is in use", name);
-	if (fd == -ENOENT)
-		return fd;
-	if (fd < 0 || unlinkat(folder, name, 0) < 0) {
-		r = fd < 0 ? fd : -errno;
-		return err_set(r, "cannot remove snapshot '%s': %s", name,
-			       strerrordesc_np(-r));
+	removed_sweep(s);
+	fd = lease_open(s, name, LEASE_ALL);
+	r = fd < 0 ? fd : unlink_named(s, name);
+	return r < 0 ? refused(s, name, "remove", r) : 0;
+}
+
+int snapshot_remove_when_unused(struct store *s, const char *name,
+				bool *ret_read)
+{
+	bool read = false;
+	int r = name_check("the snapshot's name", name), fd;
+
+	if (r < 0)
+		return r;
+	fd = lease_open(s, name, LEASE_NAME);
+	r = fd < 0 ? fd : lease_take(fd, LEASE_ALL);
+	if (r == 0) {
+		r = unlink_named(s, name);
+	} else if (fd >= 0 && r == -EBUSY) {
+		read = true;
+		r = removed_put(s, name);
 	}
-	return file_sync_dir(folder);
+	close_quietly(fd);
+	if (r < 0)
+		return refused(s, name, "remove", r);
+	/* The last reader may have gone before it was there to be swept. */
+	removed_sweep(s);
+	*ret_read = read;
+	return 0;
+}
+
+int snapshot_rename(struct store *s, const char *from, const char *to)
+{
+	int folder = store_folder_fd(s, STORE_SNAPSHOTS);
+	_cleanup_close_ int fd = -1;
+	int r = snapshot_check_free(s, to);
+
+	if (r == 0)
+		r = name_check("the snapshot's name", from);
+	if (r < 0)
+		return r;
+	fd = lease_open(s, from, LEASE_NAME);
+	r = fd < 0 ? fd : 0;
+	if (r == 0 && renameat2(folder, from, folder, to, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r == -EEXIST)
+		return err_set(-ENOTUNIQ, "there is a snapshot '%s' already",
+			       to);
+	if (r == 0)
+		r = file_sync_dir(folder);
+	return r < 0 ? refused(s, from, "rename", r) : 0;
 }
 
 struct names {

@@ -1,12 +1,13 @@
 /*
  * Snapshots of a store by name: list, open with a lease, commit, remove.
  *
- * An open snapshot holds a lease: a shared OFD lock on its manifest, which
- * dies with the process. Removal takes it exclusively, so it fails with
- * -EBUSY while a mount, a session or an export reads the snapshot.
+ * An open snapshot holds a lease (lease/lease.h), which dies with the process.
+ * While a mount, a session or an export reads a snapshot it is not removed, or
+ * only taken out of sight.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/base/cleanup.h"
@@ -18,6 +19,13 @@ struct snapshot;
 /* -ENOENT: no such snapshot; -EBADMSG: damaged manifest. */
 int snapshot_open(struct store *s, const char *name,
 		  struct snapshot **ret_snapshot);
+
+/*
+ * The same for who will ask for it by this name once more, as a session does
+ * after the daemon's death: it keeps its name meanwhile.
+ */
+int snapshot_open_lasting(struct store *s, const char *name,
+			  struct snapshot **ret_snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snap);
 void snapshot_unref(struct snapshot *snap); /* accepts NULL; drops the lease */
 DEFINE_CLEANUP(snapshot, struct snapshot *, snapshot_unref)
@@ -41,8 +49,26 @@ int snapshot_check_free(struct store *s, const char *name);
 int snapshot_commit(struct store *s, const char *name,
 		    const struct manifest *m);
 
-/* -EBUSY while leased, -ENOENT. The blocks stay until garbage collection. */
+/*
+ * -EBUSY while leased, with a line that says by whom; -ENOENT. The blocks stay
+ * until garbage collection.
+ */
 int snapshot_remove(struct store *s, const char *name);
+
+/*
+ * The same, but one that is only read leaves its name at once, and is gone
+ * with its last reader: *ret_read tells that there are some. -EBUSY where
+ * somebody needs the name.
+ */
+int snapshot_remove_when_unused(struct store *s, const char *name,
+				bool *ret_read);
+
+/*
+ * -ENOTUNIQ: `to` is taken; -EBUSY: somebody needs the name `from`. Who reads
+ * the snapshot goes on. Parents are noted by name: those that its children
+ * have stay as they were.
+ */
+int snapshot_rename(struct store *s, const char *from, const char *to);
 
 /* Names, sorted bytewise. The caller frees with snapshot_names_free(). */
 int snapshot_list(struct store *s, char ***ret_names, size_t *ret_count);

@@ -84,6 +84,15 @@ static const struct command_option map_options[] = {
 	{.name = NULL},
 };
 
+static const struct command_option rm_options[] = {
+	{OPTION_WHEN_UNUSED, VALUE_NONE, "when-unused", NULL, false, false,
+	 "hide it now, free it after its last reader",
+	 "Takes a snapshot that is read out of sight at once, and frees it "
+	 "when its last reader is done. A session's snapshot is refused all "
+	 "the same."},
+	{.name = NULL},
+};
+
 static const struct command_option create_options[] = {
 	{OPTION_ID, VALUE_TEXT, "id", "ID", false, false,
 	 "the session's id (default: a random one)",
@@ -228,12 +237,19 @@ const struct command commands[] = {
 	 "A snapshot whose tables are damaged is told of and passed over; the "
 	 "exit status is 5 then.",
 	 look_map},
-	{"rm", "NAME...", VALUE_SNAPSHOT, 1, UINT_MAX, no_options,
+	{"rm", "NAME...", VALUE_SNAPSHOT, 1, UINT_MAX, rm_options,
 	 "remove snapshots",
 	 "Removes snapshots. One that a session, a mount or an export reads is "
-	 "refused. All names are tried; the exit status is that of the first "
-	 "failure.",
+	 "refused, and the line says who reads it. All names are tried; the "
+	 "exit status is that of the first failure.",
 	 snapshots_rm},
+	{"rename", "A B", VALUE_SNAPSHOT, 2, 2, no_options,
+	 "give a snapshot another name",
+	 "Renames snapshot A to B, which must be free. Files of it that are "
+	 "open in a mount work on. Refused while a session serves it, which "
+	 "needs the name. Snapshots that have A as their parent keep that "
+	 "note.",
+	 snapshots_rename},
 	{"session create", "NAME", VALUE_SNAPSHOT, 1, 1, create_options,
 	 "begin to serve a snapshot to one VM",
 	 "Makes a session for one VM that is to be restored from snapshot "

@@ -9,6 +9,7 @@
 #include "fs/io/text.h"
 #include "fs/store/snapshot/snapshot.h"
 #include "fs/store/store.h"
+#include "pagerd/ctl/run/service.h"
 #include "pagerd/ctl/term/output.h"
 #include "pagerd/ctl/term/table.h"
 
@@ -144,33 +145,120 @@ int snapshots_show(const struct invocation *inv)
 			: output_error("show", -ENOMEM);
 }
 
-static json_t *removed_document(json_t *removed)
+/* "session a, session b": those that serve it, as far as a daemon tells. */
+static char *sessions_of(const struct invocation *inv, const char *name)
 {
-	return json_pack("{s:O}", "removed", removed);
+	json_t *reply cleanup(cleanup_json) = NULL;
+	char *text = NULL;
+	const json_t *one;
+	size_t size, i;
+	FILE *out;
+
+	if (service_call(inv, "GET", "/v1/sessions", NULL, &reply) < 0 ||
+	    !(out = open_memstream(&text, &size)))
+		return NULL;
+	json_array_foreach(json_object_get(reply, "sessions"), i, one)
+	{
+		const char *id = json_string_value(json_object_get(one, "id"));
+		const char *of =
+			json_string_value(json_object_get(one, "snapshot"));
+
+		if (id && of && strcmp(of, name) == 0)
+			(void)fprintf(out, "%ssession %s",
+				      ftell(out) ? ", " : "", id);
+	}
+	return fclose(out) == 0 ? text : NULL;
+}
+
+/* The line for one that is in use, with the way out. */
+static int print_in_use(const struct invocation *inv, const char *name)
+{
+	_cleanup_free_ char *sessions = NULL;
+	char why[ERR_TEXT_MAX];
+
+	err_copy(-EBUSY, why);
+	sessions = sessions_of(inv, name);
+	if (sessions && *sessions)
+		(void)err_set(-EBUSY,
+			      "%s, for %s; see 'pagerctl session close'", why,
+			      sessions);
+	else if (inv->command->options->name &&
+		 !parse_count(inv, OPTION_WHEN_UNUSED))
+		(void)err_set(-EBUSY,
+			      "%s; --when-unused hides it now, and frees it "
+			      "after them",
+			      why);
+	else
+		(void)err_set(-EBUSY, "%s", why);
+	return output_error(name, -EBUSY);
+}
+
+static int print_failed(const struct invocation *inv, const char *name, int r)
+{
+	return r == -EBUSY ? print_in_use(inv, name) : output_error(name, r);
+}
+
+/* The names that are gone, and of these the ones that are read on. */
+struct removed {
+	json_t *names, *in_use;
+};
+
+static int remove_one(const struct invocation *inv, struct store *s,
+		      const char *name, const struct removed *removed)
+{
+	bool read = false;
+	int r;
+
+	err_clear();
+	if (parse_count(inv, OPTION_WHEN_UNUSED))
+		r = snapshot_remove_when_unused(s, name, &read);
+	else
+		r = snapshot_remove(s, name);
+	if (r < 0)
+		return print_failed(inv, name, r);
+	(void)json_array_append_new(removed->names, json_string(name));
+	if (read)
+		(void)json_array_append_new(removed->in_use, json_string(name));
+	if (read && !inv->json && !inv->quiet)
+		output_line("%s: out of sight; freed after its last reader",
+			    name);
+	return STATUS_DONE;
 }
 
 int snapshots_rm(const struct invocation *inv)
 {
 	struct store *s cleanup(cleanup_store) = NULL;
-	json_t *removed cleanup(cleanup_json) = json_array();
+	json_t *names cleanup(cleanup_json) = json_array();
+	json_t *in_use cleanup(cleanup_json) = json_array();
+	const struct removed removed = {names, in_use};
 	int r = store_open(inv->store, STORE_WRITE, &s), status = STATUS_DONE;
 
 	if (r < 0)
 		return output_error("rm", r);
 	for (unsigned int i = 0; i < inv->operand_count; i++) {
-		int one = STATUS_DONE;
+		int one = remove_one(inv, s, inv->operands[i], &removed);
 
-		err_clear();
-		r = snapshot_remove(s, inv->operands[i]);
-		if (r < 0)
-			one = output_error(inv->operands[i], r);
-		else
-			(void)json_array_append_new(
-				removed, json_string(inv->operands[i]));
 		if (status == STATUS_DONE)
 			status = one;
 	}
 	if (inv->json)
-		(void)output_json(inv, removed_document(removed));
+		(void)output_json(inv, json_pack("{s:O, s:O}", "removed", names,
+						 "in_use", in_use));
 	return status;
+}
+
+int snapshots_rename(const struct invocation *inv)
+{
+	struct store *s cleanup(cleanup_store) = NULL;
+	const char *from = inv->operands[0], *to = inv->operands[1];
+	int r = store_open(inv->store, STORE_WRITE, &s);
+
+	if (r == 0)
+		r = snapshot_rename(s, from, to);
+	if (r < 0)
+		return print_failed(inv, from, r);
+	if (inv->json)
+		return output_json(
+			inv, json_pack("{s:s, s:s}", "from", from, "name", to));
+	return STATUS_DONE;
 }

@@ -9,3 +9,4 @@ int snapshots_list(const struct invocation *inv);
 int snapshots_show(const struct invocation *inv);
 int snapshots_export(const struct invocation *inv);
 int snapshots_rm(const struct invocation *inv);
+int snapshots_rename(const struct invocation *inv);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "fs/base/err.h"
+#include "fs/store/lease/removed.h"
 #include "fs/store/snapshot/snapshot.h"
 #include "tests/unit/store/scratch.h"
 
@@ -143,7 +145,8 @@ static void a_lease_holds_removal_off(void **state)
 	assert_int_equal(snapshot_open(t.store, "a", &one), 0);
 	assert_int_equal(snapshot_open(t.store, "a", &two), 0);
 	assert_int_equal(snapshot_remove(t.store, "a"), -EBUSY);
-	assert_string_equal(err_text(-EBUSY), "snapshot 'a' is in use");
+	assert_string_equal(err_text(-EBUSY),
+			    "snapshot 'a' is in use by this process");
 	snapshot_unref(one);
 	assert_int_equal(snapshot_remove(t.store, "a"), -EBUSY);
 	one = snapshot_ref(two);
@@ -185,6 +188,109 @@ static void a_lease_dies_with_its_process(void **state)
 	assert_int_equal(snapshot_remove(t.store, "a"), 0);
 	(void)close(said[0]);
 	(void)close(said[1]);
+}
+
+static unsigned int out_of_sight(void)
+{
+	char path[3 * SCRATCH_PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/removed", t.path);
+	return scratch_count(path);
+}
+
+static void one_that_is_read_goes_out_of_sight_and_then_for_good(void **state)
+{
+	struct snapshot *one = NULL, *two = NULL, *other = NULL;
+	bool read = true;
+
+	(void)state;
+	commit("a");
+	assert_int_equal(snapshot_remove_when_unused(t.store, "a", &read), 0);
+	assert_false(read);
+	commit("a");
+	assert_int_equal(snapshot_open(t.store, "a", &one), 0);
+	assert_int_equal(snapshot_open(t.store, "a", &two), 0);
+	assert_int_equal(snapshot_remove_when_unused(t.store, "a", &read), 0);
+	assert_true(read);
+	assert_int_equal(snapshot_open(t.store, "a", &other), -ENOENT);
+	assert_int_equal(snapshot_remove(t.store, "a"), -ENOENT);
+	assert_int_equal(out_of_sight(), 1);
+	/* The name is free, and what has it now is another. */
+	commit("a");
+	assert_int_equal(snapshot_open(t.store, "a", &other), 0);
+	snapshot_unref(one);
+	assert_int_equal(out_of_sight(), 1);
+	snapshot_unref(two);
+	assert_int_equal(out_of_sight(), 0);
+	assert_int_equal(snapshot_remove(t.store, "a"), -EBUSY);
+	snapshot_unref(other);
+}
+
+static void what_a_killed_reader_leaves_is_swept_later(void **state)
+{
+	int said[2], pid;
+	char byte;
+	bool is_read = false;
+
+	(void)state;
+	commit("a");
+	assert_int_equal(pipe(said), 0);
+	pid = fork();
+	if (pid == 0)
+		hold_lease(said[1]);
+	assert_int_equal(read(said[0], &byte, 1), 1);
+	assert_int_equal(snapshot_remove_when_unused(t.store, "a", &is_read),
+			 0);
+	assert_true(is_read);
+	removed_sweep(t.store);
+	assert_int_equal(out_of_sight(), 1);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(out_of_sight(), 1);
+	assert_int_equal(snapshot_remove(t.store, "other"), -ENOENT);
+	assert_int_equal(out_of_sight(), 0);
+	(void)close(said[0]);
+	(void)close(said[1]);
+}
+
+static void who_needs_the_name_keeps_it(void **state)
+{
+	struct snapshot *lasting = NULL, *reader = NULL;
+	bool read = false;
+
+	(void)state;
+	commit("a");
+	assert_int_equal(snapshot_open_lasting(t.store, "a", &lasting), 0);
+	assert_int_equal(snapshot_open(t.store, "a", &reader), 0);
+	assert_int_equal(snapshot_remove_when_unused(t.store, "a", &read),
+			 -EBUSY);
+	assert_int_equal(snapshot_rename(t.store, "a", "b"), -EBUSY);
+	assert_int_equal(snapshot_remove(t.store, "a"), -EBUSY);
+	snapshot_unref(lasting);
+	assert_int_equal(snapshot_rename(t.store, "a", "b"), 0);
+	snapshot_unref(reader);
+}
+
+static void a_name_is_changed_wholly_or_not(void **state)
+{
+	struct snapshot *reader = NULL, *by_name = NULL;
+
+	(void)state;
+	commit("a");
+	commit("b");
+	assert_int_equal(snapshot_open(t.store, "a", &reader), 0);
+	assert_int_equal(snapshot_rename(t.store, "a", "b"), -ENOTUNIQ);
+	assert_int_equal(snapshot_rename(t.store, "a", "a"), -ENOTUNIQ);
+	assert_int_equal(snapshot_rename(t.store, "none", "c"), -ENOENT);
+	assert_int_equal(snapshot_rename(t.store, "a", "x/y"), -EINVAL);
+	assert_int_equal(snapshot_rename(t.store, "a", "c"), 0);
+	assert_int_equal(snapshot_open(t.store, "a", &by_name), -ENOENT);
+	assert_int_equal(snapshot_open(t.store, "c", &by_name), 0);
+	snapshot_unref(by_name);
+	/* The lease has gone with the file. */
+	assert_int_equal(snapshot_remove(t.store, "c"), -EBUSY);
+	snapshot_unref(reader);
+	assert_int_equal(snapshot_remove(t.store, "c"), 0);
 }
 
 static void lists_are_sorted_and_hold_names_only(void **state)
@@ -327,6 +433,10 @@ int main(void)
 		CASE(what_is_not_there_is_said_so),
 		CASE(a_lease_holds_removal_off),
 		CASE(a_lease_dies_with_its_process),
+		CASE(one_that_is_read_goes_out_of_sight_and_then_for_good),
+		CASE(what_a_killed_reader_leaves_is_swept_later),
+		CASE(who_needs_the_name_keeps_it),
+		CASE(a_name_is_changed_wholly_or_not),
 		CASE(lists_are_sorted_and_hold_names_only),
 		CASE(damage_is_named_and_can_be_removed),
 		CASE(what_is_no_file_is_no_snapshot),
