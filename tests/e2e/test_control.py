@@ -1,5 +1,6 @@
 """The daemon as its operator sees it: start, signals, control API, end."""
 import concurrent.futures
+import json
 import os
 import re
 import signal
@@ -9,8 +10,8 @@ import time
 
 import pytest
 
-from conftest import BUILD, DEADLINE, PAGE, PAGERD, UnixConnection
-from conftest import Vmm, sha256
+from conftest import BUILD, DEADLINE, PAGE, PAGERCTL, PAGERD
+from conftest import UnixConnection, Vmm, sha256
 
 
 def run_pagerd(*arguments):
@@ -288,12 +289,22 @@ def test_metrics_are_well_formed(start, attach):
         assert name.endswith("_total") == (kind == "counter")
 
 
+def ctl(daemon, *arguments):
+    return subprocess.run(
+        [PAGERCTL, "--runtime", daemon.runtime, "--json", *arguments],
+        text=True, timeout=DEADLINE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE)
+
+
 def test_drained_versions_end_by_themselves(start, attach):
     daemon = start("--exit-when-drained")
     _, vmm = attach(daemon)
     daemon.wait_log("a VM is served")
-    assert daemon.request("POST", "/v1/drain")[0] == 200
-    assert daemon.request("POST", "/v1/undrain")[0] == 200
+    assert json.loads(ctl(daemon, "drain").stdout) == {
+        "draining": True, "sessions": 1}
+    assert ctl(daemon, "session", "create", "guest").returncode == 1
+    assert json.loads(ctl(daemon, "undrain").stdout) == {
+        "draining": False, "sessions": 1}
     assert daemon.request("POST", "/v1/drain")[0] == 200
     assert vmm.ask("page", 1)
     assert daemon.process.poll() is None

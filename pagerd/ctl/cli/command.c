@@ -331,6 +331,16 @@ const struct command commands[] = {
 	 "print the daemon's figures",
 	 "Prints the daemon's figures: sessions, faults, latencies, cache.",
 	 service_stats},
+	{"drain", "", VALUE_NONE, 0, 0, no_options,
+	 "have the daemon take no new sessions",
+	 "The daemon takes no new sessions from now on and serves those that "
+	 "it has. Prints how many these are. With pagerd's "
+	 "--exit-when-drained it ends when the last is over.",
+	 service_drain},
+	{"undrain", "", VALUE_NONE, 0, 0, no_options,
+	 "have the daemon take new sessions again",
+	 "Takes a drain back. It is refused where the daemon is ending.",
+	 service_undrain},
 	{.name = NULL},
 };
 

@@ -46,3 +46,23 @@ int service_stats(const struct invocation *inv)
 
 	return r < 0 ? output_error("stats", r) : print(inv, reply);
 }
+
+/* Both tell whether it drains now, and how many sessions are left. */
+static int set_draining(const struct invocation *inv, const char *what,
+			const char *path)
+{
+	json_t *reply cleanup(cleanup_json) = NULL;
+	int r = service_call(inv, "POST", path, NULL, &reply);
+
+	return r < 0 ? output_error(what, r) : print(inv, reply);
+}
+
+int service_drain(const struct invocation *inv)
+{
+	return set_draining(inv, "drain", "/v1/drain");
+}
+
+int service_undrain(const struct invocation *inv)
+{
+	return set_draining(inv, "undrain", "/v1/undrain");
+}

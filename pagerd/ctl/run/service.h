@@ -7,6 +7,8 @@ struct invocation;
 
 int service_health(const struct invocation *inv);
 int service_stats(const struct invocation *inv);
+int service_drain(const struct invocation *inv);
+int service_undrain(const struct invocation *inv);
 
 /*
  * One call of the daemon's control API, as api_call(); the connection is made

@@ -543,9 +543,14 @@ static void a_daemons_failures_have_their_status(void **state)
 		{"HTTP/1.1 200 OK\r\n\r\ngarbage", STATUS_FAILED},
 		{"", STATUS_FAILED},
 	};
-	static const char *const lines[] = {
-		"session|create|a", "session|list", "session|show|a",
-		"session|close|a",  "health",	    "stats"};
+	static const char *const lines[] = {"session|create|a",
+					    "session|list",
+					    "session|show|a",
+					    "session|close|a",
+					    "health",
+					    "stats",
+					    "drain",
+					    "undrain"};
 	struct fixture *f = *state;
 	struct stub_daemon *d = stub_start(f->folder);
 
