@@ -16,7 +16,7 @@
 struct bench_options {
 	const char *input;    /* a file to use; NULL: make one */
 	const char *folder;   /* for what is made; on a real disk */
-	const char *programs; /* where pagerd stands */
+	const char *programs; /* where pagerd and pagerfs stand */
 	uint64_t size;	      /* of what is made, in bytes; 0: the default */
 	unsigned int rounds;  /* 0: the default */
 	/* Further ones for each pagerd that is started; as many as not NULL. */
@@ -31,6 +31,7 @@ bench_fn bench_fault;
 bench_fn bench_storm;
 bench_fn bench_restore;
 bench_fn bench_publish;
+bench_fn bench_mount;
 bench_fn bench_cache;
 bench_fn bench_recover;
 
