@@ -17,10 +17,10 @@
 #define THREADS_MAX 8u
 
 const struct load loads[LOAD_KINDS] = {
-	[LOAD_SEQUENTIAL] = {"sequential", "GiB/s"},
-	[LOAD_RANDOM_1] = {"random 4 KiB, 1 thread", "k/s"},
-	[LOAD_RANDOM_8] = {"random 4 KiB, 8 threads", "k/s"},
-	[LOAD_FAULTS] = {"mmap faults", "k/s"},
+	[LOAD_SEQUENTIAL] = {"sequential", "GiB/s", "MiB"},
+	[LOAD_RANDOM_1] = {"random 4 KiB, 1 thread", "k/s", "4 KiB"},
+	[LOAD_RANDOM_8] = {"random 4 KiB, 8 threads", "k/s", "4 KiB"},
+	[LOAD_FAULTS] = {"mmap faults", "k/s", "4 KiB"},
 };
 
 struct file {
@@ -146,7 +146,7 @@ static int run(enum load_kind kind, const struct file *f)
 }
 
 int load_run(enum load_kind kind, const char *path, uint64_t seed,
-	     double *ret_rate)
+	     struct load_result *ret_result)
 {
 	struct file f = {.seed = seed};
 	double seconds;
@@ -163,9 +163,13 @@ int load_run(enum load_kind kind, const char *path, uint64_t seed,
 	close_quietly(f.fd);
 	if (r < 0)
 		return err_set(r, "%s: %s", path, strerror(-r));
-	*ret_rate = kind == LOAD_SEQUENTIAL
-			    ? (double)f.size / seconds / (1u << 30)
-			    : READS / seconds / 1000;
+	if (kind == LOAD_SEQUENTIAL)
+		*ret_result = (struct load_result){(double)f.size / seconds /
+							   (1u << 30),
+						   (double)f.size / (1u << 20)};
+	else
+		*ret_result =
+			(struct load_result){READS / seconds / 1000, READS};
 	return 0;
 }
 

@@ -13,16 +13,22 @@ enum load_kind {
 
 struct load {
 	const char *name, *unit;
+	const char *piece; /* of what the server's CPU time is told for */
+};
+
+struct load_result {
+	double rate;   /* in the load's unit */
+	double pieces; /* that were read */
 };
 
 extern const struct load loads[LOAD_KINDS];
 
 /*
- * The file's rate. `seed` chooses the pages, no page twice: whoever is to be
+ * `seed` chooses the pages, no page twice: whoever is to be
  * compared gets the same.
  */
 int load_run(enum load_kind kind, const char *path, uint64_t seed,
-	     double *ret_rate);
+	     struct load_result *ret_result);
 
 /* Reads both to their ends: -EILSEQ where they differ. */
 int load_compare(const char *path, const char *other);

@@ -176,6 +176,11 @@ int minimal_start(const char *path, const char *image,
 	return 0;
 }
 
+pid_t minimal_process(const struct minimal *m)
+{
+	return m->server;
+}
+
 void minimal_stop(struct minimal *m)
 {
 	if (!m)

@@ -16,4 +16,5 @@ struct minimal;
  */
 int minimal_start(const char *path, const char *image,
 		  struct minimal **ret_minimal);
+pid_t minimal_process(const struct minimal *m);
 void minimal_stop(struct minimal *m); /* accepts NULL */
