@@ -13,7 +13,7 @@
 #include "pager/block.h"
 
 #define CHUNK	    ((size_t)1 << 20)
-#define READS	    12000u /* of random pages, by all threads together */
+#define READS_MAX   12000u /* of random pages, by all threads together */
 #define THREADS_MAX 8u
 
 const struct load loads[LOAD_KINDS] = {
@@ -26,6 +26,7 @@ const struct load loads[LOAD_KINDS] = {
 struct file {
 	int fd;
 	uint64_t pages, size;
+	uint64_t reads; /* of random pages */
 	uint64_t seed;
 };
 
@@ -36,7 +37,7 @@ struct file {
 static uint64_t page_number(const struct file *f, uint64_t i)
 {
 	static const uint64_t prime = 1000003;
-	uint64_t z = (i + f->seed) * prime % f->pages;
+	uint64_t z = (i + f->seed) * prime % (f->pages ?: 1);
 
 	return f->pages % 1024 ? z : z ^ (z >> 10) % 1024;
 }
@@ -88,7 +89,7 @@ static int read_random(const struct file *f, unsigned int threads)
 		struct reader *one = &readers[started];
 
 		one->file = f;
-		one->count = READS / threads;
+		one->count = f->reads / threads;
 		one->first = started * one->count;
 		r = -pthread_create(&one->thread, NULL, read_pages, one);
 		if (r < 0)
@@ -110,7 +111,7 @@ static int touch_pages(const struct file *f)
 	if (data == MAP_FAILED)
 		return -errno;
 	(void)madvise((void *)data, f->size, MADV_RANDOM);
-	for (uint64_t i = 0; i < READS; i++)
+	for (uint64_t i = 0; i < f->reads; i++)
 		(void)data[page_number(f, i) * PAGER_PAGE_SIZE];
 	(void)munmap((void *)data, f->size);
 	return 0;
@@ -128,6 +129,8 @@ static int open_file(const char *path, struct file *ret_file)
 	ret_file->fd = fd;
 	ret_file->size = (uint64_t)st.st_size;
 	ret_file->pages = ret_file->size / PAGER_PAGE_SIZE;
+	ret_file->reads = ret_file->pages < READS_MAX ? ret_file->pages
+						      : READS_MAX;
 	return 0;
 }
 
@@ -155,6 +158,10 @@ int load_run(enum load_kind kind, const char *path, uint64_t seed,
 
 	if (r < 0)
 		return r;
+	if (f.pages < THREADS_MAX) {
+		close_quietly(f.fd);
+		return err_set(-EINVAL, "%s: too small to be measured", path);
+	}
 	if (kind != LOAD_SEQUENTIAL)
 		(void)posix_fadvise(f.fd, 0, 0, POSIX_FADV_RANDOM);
 	begin = bench_now();
@@ -168,8 +175,8 @@ int load_run(enum load_kind kind, const char *path, uint64_t seed,
 							   (1u << 30),
 						   (double)f.size / (1u << 20)};
 	else
-		*ret_result =
-			(struct load_result){READS / seconds / 1000, READS};
+		*ret_result = (struct load_result){
+			(double)f.reads / seconds / 1000, (double)f.reads};
 	return 0;
 }
 
