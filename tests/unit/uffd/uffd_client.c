@@ -181,14 +181,21 @@ struct toucher {
 	pthread_t thread;
 	const struct area *area;
 	uint64_t offset;
+	uint64_t discards; /* so many bytes; 0: it touches one */
 	int64_t value;
 };
+
+static int64_t discard(const struct area *a, uint64_t offset, uint64_t len)
+{
+	return result(madvise(a->base + offset, len, MADV_DONTNEED));
+}
 
 static void *run_toucher(void *arg)
 {
 	struct toucher *t = arg;
 
-	t->value = touch(t->area, t->offset);
+	t->value = t->discards ? discard(t->area, t->offset, t->discards)
+			       : touch(t->area, t->offset);
 	return NULL;
 }
 
@@ -221,11 +228,16 @@ static int64_t touch_by_many(const struct area *a, uint64_t offset,
 static struct toucher started[MAX_THREADS];
 static unsigned int start_count, join_count;
 
-static int64_t start_touch(const struct area *a, uint64_t offset)
+static int64_t start_thread(const struct area *a, uint64_t offset,
+			    uint64_t discards)
 {
 	struct toucher *t = &started[start_count++ % MAX_THREADS];
 
-	*t = (struct toucher){.area = a, .offset = offset};
+	*t = (struct toucher){
+		.area = a,
+		.offset = offset,
+		.discards = discards,
+	};
 	return -pthread_create(&t->thread, NULL, run_toucher, t);
 }
 
@@ -237,9 +249,14 @@ static int64_t join_touch(void)
 	return t->value;
 }
 
-static int64_t discard(const struct area *a, uint64_t offset, uint64_t len)
+static int64_t wake(const struct area *a, uint64_t offset, uint64_t len)
 {
-	return result(madvise(a->base + offset, len, MADV_DONTNEED));
+	struct uffdio_range range = {
+		.start = (uintptr_t)a->base + offset,
+		.len = len,
+	};
+
+	return result(ioctl(uffd, UFFDIO_WAKE, &range));
 }
 
 static int64_t stripe(const struct area *a, uint64_t pages)
@@ -360,7 +377,11 @@ static int64_t obey_memory(const struct client_command *c, struct area *a)
 	case CLIENT_TOUCHES:
 		return touch_by_many(a, c->a, c->b, c->c);
 	case CLIENT_START:
-		return start_touch(a, c->a);
+		return start_thread(a, c->a, 0);
+	case CLIENT_START_DISCARD:
+		return start_thread(a, c->a, c->b);
+	case CLIENT_WAKE:
+		return wake(a, c->a, c->b);
 	case CLIENT_JOIN:
 		return join_touch();
 	case CLIENT_WRITE:

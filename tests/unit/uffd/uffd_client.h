@@ -25,11 +25,13 @@ enum client_op {
 	CLIENT_HANG_UP,
 	CLIENT_READ,  /* region, a: offset, b: bytes -> into the shared file */
 	CLIENT_TOUCH, /* region, a: offset -> its byte, or -EFAULT: SIGBUS */
-	CLIENT_TOUCHES,	 /* region, a: offset, b: step, c: threads -> sum */
-	CLIENT_START,	 /* as TOUCH, by a thread of its own -> 0 */
-	CLIENT_JOIN,	 /* of the oldest of these -> as TOUCH */
-	CLIENT_WRITE,	 /* region, a: offset, b: value */
-	CLIENT_DISCARD,	 /* region, a: offset, b: bytes: MADV_DONTNEED */
+	CLIENT_TOUCHES, /* region, a: offset, b: step, c: threads -> sum */
+	CLIENT_START,	/* as TOUCH, by a thread of its own -> 0 */
+	CLIENT_JOIN,	/* of the oldest of these -> as TOUCH */
+	CLIENT_WRITE,	/* region, a: offset, b: value */
+	CLIENT_DISCARD, /* region, a: offset, b: bytes: MADV_DONTNEED */
+	CLIENT_START_DISCARD, /* likewise, by a thread; JOIN tells -> 0 */
+	CLIENT_WAKE,	 /* region, a: offset, b: bytes: who waits there -> 0 */
 	CLIENT_STRIPE,	 /* region, a: pages: every other one is discarded */
 	CLIENT_CHURN,	 /* region, a: pages, b: rounds: touch and discard by
 			  * threads that race; -> 0 */

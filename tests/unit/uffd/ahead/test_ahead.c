@@ -462,6 +462,35 @@ static void reads_fail_from_any_on(void **state)
 	}
 }
 
+/*
+ * PITFALLS 31: all of the image is being read ahead, each read takes a while,
+ * and a fault on one of its last pages is answered before that is over.
+ */
+static void a_fault_does_not_wait_for_the_prefetch(void **state)
+{
+	uint64_t *all = calloc(PAGES, sizeof(*all));
+	struct test *t = *state;
+	bool was_ahead = false;
+
+	for (uint64_t i = 0; i < PAGES; i++)
+		all[i] = i;
+	give(t, SNAPSHOT, all, PAGES);
+	for (int i = 0; i < 20 && !was_ahead; i++) {
+		evict_all(bench_cache(t->bench), &(struct evict_report){0});
+		t->s = bench_session(t->bench, SNAPSHOT, t->options);
+		assert_int_equal(inject_configure("pack-read:slow=10+"), 0);
+		vmm_restore(&t->v, t->s, SIZE, PAGE);
+		touch(t, 1982);
+		was_ahead = bench_counter(t->s, SESSION_COUNT_PREFETCHED) <
+			    PAGES / 2;
+		assert_int_equal(inject_configure(NULL), 0);
+		vmm_kill(&t->v);
+		bench_expect_end(t->bench, t->s, SESSION_END_VMM_GONE);
+	}
+	assert_true(was_ahead);
+	free(all);
+}
+
 /* PITFALLS 9, for what nobody waits for. */
 static void installs_put_off_come_again(void **state)
 {
@@ -524,6 +553,7 @@ int main(void)
 #ifdef PAGER_INJECT
 		TEST(a_bad_block_costs_the_prefetch_alone),
 		TEST(reads_fail_from_any_on),
+		TEST(a_fault_does_not_wait_for_the_prefetch),
 		TEST(installs_put_off_come_again),
 		TEST(a_vmm_dies_during_its_prefetch),
 #endif
