@@ -137,11 +137,8 @@ static void tell(struct search *s, int proc, const char *pid)
 	if (s->found++ >= SHOWN_MAX)
 		return;
 	read_comm(proc, pid, comm);
-	if (strtol(pid, NULL, 10) == getpid())
-		n = snprintf(s->text + s->at, room, "%sthis process", comma);
-	else
-		n = snprintf(s->text + s->at, room, "%s%s (process %s)", comma,
-			     comm, pid);
+	n = snprintf(s->text + s->at, room, "%s%s (process %s)", comma, comm,
+		     pid);
 	if (n > 0)
 		s->at += (size_t)n < room ? (size_t)n : room - 1;
 }

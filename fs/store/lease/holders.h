@@ -10,8 +10,8 @@
 
 /*
  * "pagerfs (process 12), less (process 34)": who has the manifest open, and
- * who a file of the snapshot in a mount. We ourselves are told as "this
- * process". "" where nobody can be seen. Leaves err_text() alone.
+ * who a file of the snapshot in a mount. "" where nobody can be seen. Leaves
+ * err_text() alone.
  */
 void holders_find(struct store *s, const char *name,
 		  char ret_text[HOLDERS_TEXT_MAX]);

@@ -53,6 +53,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/io/file.h"
+#include "fs/io/text.h"
 #include "fs/io/page.h"
 #include "fs/store/pack/codec.h"
 #include "fs/store/publish/cancel.h"
@@ -387,4 +388,18 @@ int publish(struct store *s, const struct publish_options *options,
 		.image_digest = m->image.digest,
 	};
 	return 0;
+}
+
+json_t *publish_to_json(const char *name, const struct publish_result *result)
+{
+	char digest[2 * PAGER_DIGEST_SIZE + 1];
+
+	text_to_hex(result->image_digest.bytes, PAGER_DIGEST_SIZE, digest);
+	return json_pack(
+		"{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f}", "name", name,
+		"image_digest", digest, "pages", (json_int_t)result->pages,
+		"zero_pages", (json_int_t)result->zero_pages, "new_blocks",
+		(json_int_t)result->new_blocks, "shared_blocks",
+		(json_int_t)result->shared_blocks, "stored_bytes",
+		(json_int_t)result->stored_bytes, "seconds", result->seconds);
 }

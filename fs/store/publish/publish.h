@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -64,3 +65,6 @@ struct publish_result {
  */
 int publish(struct store *s, const struct publish_options *options,
 	    struct publish_result *ret_result);
+
+/* What `publish --json` prints: a new reference, or NULL. */
+json_t *publish_to_json(const char *name, const struct publish_result *result);

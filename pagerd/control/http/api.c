@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "fs/base/err.h"
-#include "fs/store/snapshot/snapshot.h"
 #include "pagerd/control/http/body.h"
 #include "pagerd/control/metrics.h"
 #include "pagerd/control/stats.h"
@@ -49,39 +48,6 @@ int api_metrics(const struct request *rq, struct reply *rp)
 	reply_text(rp, "text/plain; version=0.0.4; charset=utf-8", text,
 		   length);
 	return 0;
-}
-
-/* A damaged manifest is told in its place: the list is for finding it. */
-static json_t *show_snapshot(struct store *store, const char *name)
-{
-	struct snapshot *snapshot;
-	json_t *json;
-	int r = snapshot_open(store, name, &snapshot);
-
-	if (r < 0)
-		return json_pack("{s:s, s:s}", "name", name, "error",
-				 err_text(r));
-	json = manifest_to_json(snapshot_manifest(snapshot), name);
-	snapshot_unref(snapshot);
-	return json;
-}
-
-int api_snapshots(const struct request *rq, struct reply *rp)
-{
-	struct store *store = rq->daemon->store;
-	json_t *list;
-	char **names;
-	size_t count;
-	int r = snapshot_list(store, &names, &count);
-
-	if (r < 0)
-		return r;
-	list = json_array();
-	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(list,
-					    show_snapshot(store, names[i]));
-	snapshot_names_free(names, count);
-	return reply_json(rp, 200, json_pack("{s:o}", "snapshots", list));
 }
 
 int api_sessions(const struct request *rq, struct reply *rp)

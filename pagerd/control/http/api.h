@@ -5,7 +5,6 @@
 
 route_handler api_health;
 route_handler api_stats;
-route_handler api_snapshots;
 route_handler api_sessions;
 route_handler api_session_show;
 route_handler api_session_delete;

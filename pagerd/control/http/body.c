@@ -72,6 +72,24 @@ static int read_list(const struct body_field *f, const json_t *value, void *to)
 	return 0;
 }
 
+static int read_table(const struct body_field *f, const json_t *value, void *to)
+{
+	const json_t *one;
+	const char *key;
+
+	if (!json_is_object(value))
+		return err_set(-EINVAL, "'%s' must be an object", f->name);
+	json_object_foreach((json_t *)value, key, one)
+	{
+		if (!json_is_string(one))
+			return err_set(-EINVAL,
+				       "'%.64s' in '%s' must be a string", key,
+				       f->name);
+	}
+	memcpy(to, &value, sizeof(value));
+	return 0;
+}
+
 static int read_field(const struct body_field *f, const json_t *value,
 		      void *values)
 {
@@ -86,6 +104,8 @@ static int read_field(const struct body_field *f, const json_t *value,
 		return read_number(f, value, to);
 	case BODY_LIST:
 		return read_list(f, value, to);
+	case BODY_TABLE:
+		return read_table(f, value, to);
 	default:
 		return read_flag(f, value, to);
 	}

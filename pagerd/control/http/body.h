@@ -18,6 +18,7 @@ enum body_type {
 	BODY_NUMBER, /* uint64_t: 0 to 2^63 - 1 */
 	BODY_FLAG,   /* bool */
 	BODY_LIST,   /* const json_t *, an array; lives as the object */
+	BODY_TABLE,  /* const json_t *, an object of strings; likewise */
 };
 
 struct body_field {

@@ -9,13 +9,18 @@
 #include "pagerd/control/http/api.h"
 #include "pagerd/control/http/predecessor.h"
 #include "pagerd/control/session/sessionapi.h"
+#include "pagerd/control/snapshot/snapshotapi.h"
 
 const struct route routes[] = {
 	{"GET", "/v1/health", api_health, "Is every VM being served?", false},
 	{"GET", "/v1/stats", api_stats, "Sums over all sessions, and the cache",
 	 false},
-	{"GET", "/v1/snapshots", api_snapshots, "The snapshots of the store",
+	{"GET", "/v1/snapshots", snapshotapi_list, "The snapshots of the store",
 	 false},
+	{"POST", "/v1/snapshots", snapshotapi_publish,
+	 "Publish a guest's memory from files", true},
+	{"DELETE", "/v1/snapshots/{id}", snapshotapi_delete,
+	 "Remove a snapshot", true},
 	{"GET", "/v1/sessions", api_sessions, "All sessions", false},
 	{"POST", "/v1/sessions", sessionapi_create, "Make a session", false},
 	{"GET", "/v1/sessions/{id}", api_session_show, "One session", false},

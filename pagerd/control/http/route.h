@@ -17,7 +17,8 @@ struct request {
 	struct daemon *daemon;
 	const char *parameter; /* what stands for "{id}"; NULL: no such part */
 	const char *force;     /* the query's "force"; NULL: not there */
-	const char *body;      /* NULL where there is none */
+	const char *when_unused; /* likewise */
+	const char *body;	 /* NULL where there is none */
 	size_t length;
 };
 

@@ -156,14 +156,20 @@ static void find_route(struct exchange *x, const struct route **ret_route,
 			      "no such path");
 }
 
+static const char *query(const struct exchange *x, const char *key)
+{
+	return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND,
+					   key);
+}
+
 static void handle(struct exchange *x, const struct route *route,
 		   const char *parameter)
 {
 	const struct request request = {
 		.daemon = x->server->daemon,
 		.parameter = parameter[0] ? parameter : NULL,
-		.force = MHD_lookup_connection_value(
-			x->connection, MHD_GET_ARGUMENT_KIND, "force"),
+		.force = query(x, "force"),
+		.when_unused = query(x, "when_unused"),
 		.body = x->body,
 		.length = x->length,
 	};

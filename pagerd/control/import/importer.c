@@ -131,27 +131,109 @@ static void name_import(const struct manifest_origin *o,
 		(unsigned long long)o->size, (unsigned long long)o->mtime);
 }
 
+static int publish_here(const struct importer *im,
+			const struct publish_options *options,
+			struct publish_result *ret_result)
+{
+	struct store *store cleanup(cleanup_store) = NULL;
+	struct publish_options o = *options;
+	int r = store_open(store_path(im->store), STORE_WRITE, &store);
+
+	o.threads = IMPORT_THREADS;
+	o.cancelled = &im->cancelled;
+	return r < 0 ? r : publish(store, &o, ret_result);
+}
+
+/* A file that a client names, as publish() is to open it. */
+struct opened {
+	int fd;
+	char path[32];
+};
+
+static int open_allowed(const struct importer *im, const char *path,
+			struct opened *ret_opened)
+{
+	int r = confine_open(im->allowed, path, &ret_opened->fd);
+
+	/* The very file that was allowed, whatever its path is by now. */
+	if (r == 0)
+		(void)snprintf(ret_opened->path, sizeof(ret_opened->path),
+			       "/proc/self/fd/%d", ret_opened->fd);
+	return r;
+}
+
+/* Those of a publish: its memory, then the others. */
+struct files {
+	struct opened *opened;
+	struct publish_file *list;
+	unsigned int count;
+};
+
+static void files_release(struct files *f)
+{
+	for (unsigned int i = 0; i < f->count; i++)
+		close_quietly(f->opened[i].fd);
+	free(f->opened);
+	free(f->list);
+}
+
+static int open_files(const struct importer *im,
+		      const struct publish_options *o, struct files *f)
+{
+	f->opened = calloc(o->file_count + 1, sizeof(*f->opened));
+	f->list = calloc(o->file_count + 1, sizeof(*f->list));
+	if (!f->opened || !f->list)
+		return -ENOMEM;
+	for (unsigned int i = 0; i <= o->file_count; i++) {
+		const struct publish_file *from = i ? &o->files[i - 1]
+						    : &o->memory;
+		int r = open_allowed(im, from->path, &f->opened[i]);
+
+		if (r < 0)
+			return r;
+		f->count++;
+		f->list[i] =
+			(struct publish_file){from->key, f->opened[i].path};
+	}
+	return 0;
+}
+
+int importer_publish(struct importer *im, const struct publish_options *options,
+		     struct publish_result *ret_result)
+{
+	struct publish_options o = *options;
+	struct files files cleanup(files_release) = {0};
+	int r = open_files(im, options, &files);
+
+	if (r < 0)
+		return r;
+	o.memory = files.list[0];
+	o.files = files.list + 1;
+	LOCK_GUARD(&im->lock);
+	r = publish_here(im, &o, ret_result);
+	if (r == 0)
+		log_info("published snapshot=%s pages=%llu stored_bytes=%llu",
+			 o.name, (unsigned long long)ret_result->pages,
+			 (unsigned long long)ret_result->stored_bytes);
+	return r;
+}
+
 static int publish_file(const struct importer *im, int fd, const char *path,
 			const char *name)
 {
-	struct store *store cleanup(cleanup_store) = NULL;
 	struct publish_options o = PUBLISH_OPTIONS_INIT;
 	const struct publish_label label = {"path", path};
 	struct publish_result result;
 	char again[32];
-	int r = store_open(store_path(im->store), STORE_WRITE, &store);
+	int r;
 
-	if (r < 0)
-		return r;
 	/* The very file that was allowed, whatever its path is by now. */
 	(void)snprintf(again, sizeof(again), "/proc/self/fd/%d", fd);
 	o.name = name;
 	o.memory = (struct publish_file){"memory", again};
 	o.labels = &label;
 	o.label_count = strlen(path) <= PAGER_LABEL_MAX;
-	o.threads = IMPORT_THREADS;
-	o.cancelled = &im->cancelled;
-	r = publish(store, &o, &result);
+	r = publish_here(im, &o, &result);
 	if (r == 0)
 		log_info("imported '%s' as snapshot=%s pages=%llu "
 			 "stored_bytes=%llu",

@@ -21,6 +21,8 @@
 #include "pager/manifest.h"
 
 struct importer;
+struct publish_options;
+struct publish_result;
 
 /* Both are borrowed for its life. The store is opened anew to be written. */
 int importer_new(struct store *store, const struct confine *allowed,
@@ -34,6 +36,14 @@ void importer_free(struct importer *im); /* accepts NULL; nobody is in it */
  */
 int importer_resolve(struct importer *im, const char *path,
 		     char ret_name[PAGER_NAME_MAX + 1]);
+
+/*
+ * Publishes for a client. `options` is as for publish(), but its files are
+ * opened within the allowed folders, and how it runs is for us to say. Errors
+ * of confine_open(), publish() and store_open(); -ECANCELED. Any thread.
+ */
+int importer_publish(struct importer *im, const struct publish_options *options,
+		     struct publish_result *ret_result);
 
 /* For good: imports that run or come end soon. */
 void importer_cancel(struct importer *im);

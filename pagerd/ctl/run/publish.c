@@ -102,22 +102,10 @@ static int request_fill(struct request *q, const struct invocation *inv)
 static int print_result(const struct invocation *inv,
 			const struct publish_result *res)
 {
-	char digest[2 * PAGER_DIGEST_SIZE + 1];
 	char size[TEXT_SIZE_MAX], stored[TEXT_SIZE_MAX];
 
-	text_to_hex(res->image_digest.bytes, PAGER_DIGEST_SIZE, digest);
 	if (inv->json)
-		return output_json(
-			inv,
-			json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f}",
-				  "name", inv->operands[0], "image_digest",
-				  digest, "pages", (json_int_t)res->pages,
-				  "zero_pages", (json_int_t)res->zero_pages,
-				  "new_blocks", (json_int_t)res->new_blocks,
-				  "shared_blocks",
-				  (json_int_t)res->shared_blocks,
-				  "stored_bytes", (json_int_t)res->stored_bytes,
-				  "seconds", res->seconds));
+		return output_json(inv, publish_to_json(inv->operands[0], res));
 	if (!inv->quiet)
 		output_line(
 			"%s: %s, %.1f %% zero; %llu new blocks, %llu shared; "

@@ -145,27 +145,40 @@ int snapshots_show(const struct invocation *inv)
 			: output_error("show", -ENOMEM);
 }
 
-/* "session a, session b": those that serve it, as far as a daemon tells. */
-static char *sessions_of(const struct invocation *inv, const char *name)
+static bool is_of(const json_t *one, const char *name)
 {
-	json_t *reply cleanup(cleanup_json) = NULL;
+	const char *of = json_string_value(json_object_get(one, "snapshot"));
+
+	return of && strcmp(of, name) == 0;
+}
+
+/* "session a, session b, a pin": what a daemon that runs has it for. */
+static char *uses_of(const struct invocation *inv, const char *name)
+{
+	json_t *sessions cleanup(cleanup_json) = NULL;
+	json_t *cache cleanup(cleanup_json) = NULL;
+	const char *comma = "";
 	char *text = NULL;
 	const json_t *one;
 	size_t size, i;
 	FILE *out;
 
-	if (service_call(inv, "GET", "/v1/sessions", NULL, &reply) < 0 ||
+	if (service_call(inv, "GET", "/v1/sessions", NULL, &sessions) < 0 ||
+	    service_call(inv, "GET", "/v1/cache", NULL, &cache) < 0 ||
 	    !(out = open_memstream(&text, &size)))
 		return NULL;
-	json_array_foreach(json_object_get(reply, "sessions"), i, one)
+	json_array_foreach(json_object_get(sessions, "sessions"), i, one)
 	{
-		const char *id = json_string_value(json_object_get(one, "id"));
-		const char *of =
-			json_string_value(json_object_get(one, "snapshot"));
-
-		if (id && of && strcmp(of, name) == 0)
-			(void)fprintf(out, "%ssession %s",
-				      ftell(out) ? ", " : "", id);
+		if (!is_of(one, name))
+			continue;
+		(void)fprintf(out, "%ssession %s", comma,
+			      json_string_value(json_object_get(one, "id")));
+		comma = ", ";
+	}
+	json_array_foreach(json_object_get(cache, "pins"), i, one)
+	{
+		if (is_of(one, name))
+			(void)fprintf(out, "%sa pin", comma);
 	}
 	return fclose(out) == 0 ? text : NULL;
 }
@@ -173,23 +186,19 @@ static char *sessions_of(const struct invocation *inv, const char *name)
 /* The line for one that is in use, with the way out. */
 static int print_in_use(const struct invocation *inv, const char *name)
 {
-	_cleanup_free_ char *sessions = NULL;
+	_cleanup_free_ char *uses = NULL;
+	const char *way = "";
 	char why[ERR_TEXT_MAX];
 
 	err_copy(-EBUSY, why);
-	sessions = sessions_of(inv, name);
-	if (sessions && *sessions)
-		(void)err_set(-EBUSY,
-			      "%s, for %s; see 'pagerctl session close'", why,
-			      sessions);
+	uses = uses_of(inv, name);
+	if (uses && strstr(uses, "session "))
+		way = "; see 'pagerctl session close'";
 	else if (inv->command->options->name &&
 		 !parse_count(inv, OPTION_WHEN_UNUSED))
-		(void)err_set(-EBUSY,
-			      "%s; --when-unused hides it now, and frees it "
-			      "after them",
-			      why);
-	else
-		(void)err_set(-EBUSY, "%s", why);
+		way = "; --when-unused hides it now, and frees it after them";
+	(void)err_set(-EBUSY, "%s%s%s%s", why, uses && *uses ? ", for " : "",
+		      uses ?: "", way);
 	return output_error(name, -EBUSY);
 }
 
