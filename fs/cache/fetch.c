@@ -6,7 +6,9 @@
  *                                    -> wait: waiting -> finished, or asks anew
  *                                    -> fill: a try
  *   a try: locate [-> loading -> locate] -> queued -> reading -> finished
- *   a try that fails -> paused -> the next try, or finished with the error
+ *   a try that fails -> paused -> the next try
+ *   the last that fails -> loading (rescue) -> a try, or finished with the
+ * error
  *
  * An urgent fetch that waited for somebody else's read takes its failure as a
  * try of its own and, after the pause, asks anew: the other may have been less
@@ -169,20 +171,40 @@ static int as_result(int error, uint64_t block)
 static bool tries_again(struct fetch *ft, int error)
 {
 	ft->tries++;
-	if (error == -ENOENT || ft->tries == FETCH_TRIES)
+	if (error == -ENOENT || ft->tries >= FETCH_TRIES)
 		return false;
 	pause_until(ft, FETCH_PAUSED, now_ns() + pauses[ft->tries - 1]);
 	return true;
 }
 
-static void fail_try(struct fetch *ft, int error)
+static void fail_fill(struct fetch *ft, int error)
 {
-	end_try(ft);
-	if (tries_again(ft, error))
-		return;
 	error = as_result(error, ft->block);
 	cache_fill_failed(&ft->ref, error);
 	finish(ft, error);
+}
+
+/* With one more try, of another copy, where the source may have one. */
+static void give_up(struct fetch *ft, int error)
+{
+	const struct block_source *source = ft->fetcher->source;
+
+	block_source_verdict(source, ft->block, ft->awaited, error);
+	if (ft->rescued || !source->ops->rescue) {
+		fail_fill(ft, error);
+		return;
+	}
+	ft->rescued = true;
+	ft->load.rescue = true;
+	ft->state = FETCH_LOADING;
+	fetch_loader_add(ft->fetcher->loader, &ft->load);
+}
+
+static void fail_try(struct fetch *ft, int error)
+{
+	end_try(ft);
+	if (!tries_again(ft, error))
+		give_up(ft, error);
 }
 
 static int read_error(const struct fetch *ft, int error, const char *why)
@@ -222,6 +244,21 @@ static void begin_try(struct fetch *ft)
 	locate(ft);
 }
 
+/* What could not be read just now is not tried, or only once. */
+static void begin_fill(struct fetch *ft)
+{
+	int r = block_source_suspect(ft->fetcher->source, ft->block,
+				     ft->awaited);
+
+	ft->suspect = r > 0;
+	if (r == BLOCK_TRY_ONCE)
+		ft->tries = FETCH_TRIES - 1;
+	if (r < 0)
+		fail_fill(ft, r);
+	else
+		begin_try(ft);
+}
+
 /*
  * True on a hit: ref is pinned. Else the fetch is on its way. Once the cache
  * said CACHE_WAIT the fetch may already be in the mailbox.
@@ -243,7 +280,7 @@ static bool ask(struct fetch *ft)
 	case CACHE_FILL:
 		ft->filling = true;
 		f->background += is_background(ft);
-		begin_try(ft);
+		begin_fill(ft);
 		return false;
 	default:
 		return false;
@@ -296,6 +333,8 @@ static void decode(struct fetch *ft)
 		return;
 	}
 	end_try(ft);
+	if (ft->suspect || ft->rescued)
+		block_source_verdict(source, ft->block, ft->awaited, 0);
 	cache_fill_done(&ft->ref, kind);
 	finish(ft, 0);
 }
@@ -355,15 +394,27 @@ static int error_of(struct fetch *ft)
 	return error;
 }
 
+static void go_on_loaded(struct fetch *ft, int error)
+{
+	bool rescue = ft->load.rescue;
+
+	ft->load.rescue = false;
+	if (error && rescue)
+		fail_fill(ft, error);
+	else if (error)
+		fail_try(ft, error);
+	else if (rescue)
+		begin_try(ft);
+	else
+		locate(ft);
+}
+
 static void open_letter(struct fetch *ft)
 {
 	int error = error_of(ft);
 
 	if (ft->state == FETCH_LOADING) {
-		if (error)
-			fail_try(ft, error);
-		else
-			locate(ft);
+		go_on_loaded(ft, error);
 		return;
 	}
 	assert(ft->state == FETCH_WAITING);
@@ -515,6 +566,8 @@ int fetch_start(struct fetcher *fetcher, struct fetch *ft)
 	ft->located = false;
 	ft->stored = NULL;
 	ft->error_text = NULL;
+	ft->suspect = ft->rescued = false;
+	ft->load.rescue = false;
 	ft->tries = 0;
 	ft->ref.cache = NULL;
 	cache_trace(fetcher->cache, ft->session, ft->block, ft->class);

@@ -5,8 +5,9 @@
  * of its own. fetch_start() answers at once on a hit; on a miss it either
  * reads (locate, io_uring read, decode into the slot) or waits for whoever
  * does. A read error or a failed checksum is tried again with a growing
- * pause, FETCH_TRIES times in all, then the error goes to everybody who
- * waits; -ENOENT (no such block) is not tried again. Who is urgent and waited
+ * pause, FETCH_TRIES times in all, then from another copy where the source
+ * finds one, then the error goes to everybody who waits; -ENOENT (no such
+ * block) is not tried again. Who is urgent and waited
  * for another's read goes on from its failure as from one of its own. What
  * another thread filled reaches a fetch through the fetcher's mailbox, so
  * done() always runs on the fetcher's own thread, inside fetcher_run().
@@ -54,6 +55,7 @@ struct fetch {
 	uint64_t block;
 	uint32_t session; /* for the trace: whose it is; 0: nobody's */
 	enum cache_class class;
+	bool awaited; /* a VM waits: what others gave up is tried in full */
 	/*
 	 * On 0 `ref` is pinned for the caller, who drops it. Else err_text()
 	 * tells of the error. May start fetches, this one too, or free it.
@@ -68,8 +70,9 @@ struct fetch {
 	struct fetch_load load;
 	struct list_node node;
 	enum fetch_state state;
-	bool filling; /* ref is ours to fill */
-	bool located; /* place is ours to release */
+	bool filling;	       /* ref is ours to fill */
+	bool located;	       /* place is ours to release */
+	bool suspect, rescued; /* as the source said; it was asked to */
 	struct block_place place;
 	uint8_t *stored;   /* where the read lands; NULL: no buffer yet */
 	uint32_t got;	   /* bytes of it */

@@ -56,7 +56,7 @@ static void take_same(struct fetch_loader *l, uint64_t pack,
 		struct fetch_load *load =
 			container_of(n, struct fetch_load, node);
 
-		if (pager_block_pack(load->block) != pack)
+		if (load->rescue || pager_block_pack(load->block) != pack)
 			continue;
 		list_remove(n);
 		list_append(same, n);
@@ -74,9 +74,13 @@ static void serve(struct worker *w, struct fetch_load *load)
 	list_append(&same, &load->node);
 	lock_drop(&l->lock);
 	err_clear();
-	r = l->source->ops->prepare(l->source->ctx, load->block);
+	if (load->rescue)
+		r = l->source->ops->rescue(l->source->ctx, load->block);
+	else
+		r = l->source->ops->prepare(l->source->ctx, load->block);
 	lock_take(&l->lock);
-	take_same(l, w->pack, &same);
+	if (!load->rescue)
+		take_same(l, w->pack, &same);
 	w->pack = 0;
 	lock_drop(&l->lock);
 	while ((n = list_pop(&same))) {

@@ -1,11 +1,13 @@
 /*
  * The loader: a few threads that do for all fetchers what may block, which is
- * block_source's prepare. One pack is prepared by one thread at a time; who
- * else wants a block of the same pack shares the result, so a thousand faults
- * on a cold pack load its tables once, and a slow pack holds up one thread.
+ * block_source's prepare and rescue. One pack is prepared by one thread at a
+ * time; who else wants a block of the same pack shares the result, so a
+ * thousand faults on a cold pack load its tables once, and a slow pack holds up
+ * one thread.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/base/list.h"
@@ -22,6 +24,7 @@ struct fetch_loader;
  */
 struct fetch_load {
 	uint64_t block;
+	bool rescue; /* that, for this block alone; else prepare */
 	void (*loaded)(struct fetch_load *load, int error);
 	struct list_node node; /* protected by the loader's lock */
 };

@@ -59,16 +59,55 @@ static bool may_pass(int r)
 	return r == -EIO || r == -EBADMSG || r == -EAGAIN;
 }
 
+int block_source_suspect(const struct block_source *source, uint64_t block,
+			 bool awaited)
+{
+	if (!source->ops->suspect)
+		return 0;
+	return source->ops->suspect(source->ctx, block, awaited);
+}
+
+void block_source_verdict(const struct block_source *source, uint64_t block,
+			  bool awaited, int error)
+{
+	if (source->ops->verdict)
+		source->ops->verdict(source->ctx, block, awaited, error);
+}
+
+static int name_block(int error, uint64_t block)
+{
+	return err_wrap(error, "pack %016" PRIx64 " slot %" PRIu32,
+			pager_block_pack(block), pager_block_slot(block));
+}
+
+static int read_copy(const struct block_source *source, uint64_t block,
+		     uint8_t *ret_page, uint8_t *ret_kind)
+{
+	int r = source->ops->rescue(source->ctx, block);
+
+	if (r == 0) {
+		r = read_once(source, block, ret_page, ret_kind);
+		block_source_verdict(source, block, false, r);
+	}
+	return r;
+}
+
 int block_source_read(const struct block_source *source, uint64_t block,
 		      uint8_t *ret_page, uint8_t *ret_kind)
 {
-	int r = read_once(source, block, ret_page, ret_kind);
+	int suspect = block_source_suspect(source, block, false), r;
 
-	for (int i = 1; i < TRIES && may_pass(r); i++)
+	if (suspect < 0)
+		return suspect;
+	r = read_once(source, block, ret_page, ret_kind);
+	for (int i = 1; i < TRIES && !suspect && may_pass(r); i++) {
 		r = read_once(source, block, ret_page, ret_kind);
+	}
 	if (r < 0)
-		return err_wrap(r, "pack %016" PRIx64 " slot %" PRIu32,
-				pager_block_pack(block),
-				pager_block_slot(block));
-	return 0;
+		r = name_block(r, block);
+	if (r < 0 || suspect)
+		block_source_verdict(source, block, false, r);
+	if (r < 0 && source->ops->rescue)
+		r = read_copy(source, block, ret_page, ret_kind);
+	return r;
 }

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pager/pack.h"
@@ -21,6 +22,13 @@ struct block_place {
 	uint32_t length; /* 1..4096 */
 	struct pager_slot slot;
 	void *owner; /* the source's own: keeps fd open */
+};
+
+enum block_suspect {
+	BLOCK_UNKNOWN = 0,  /* nothing speaks against it */
+	BLOCK_TRY_ONCE = 1, /* it failed before: one try is enough */
+	BLOCK_TRY_ALL =
+		2, /* likewise, but while no VM waited, as one does now */
 };
 
 struct block_source_ops {
@@ -46,6 +54,27 @@ struct block_source_ops {
 		      const uint8_t *stored, uint8_t *ret_page);
 
 	void (*release)(void *ctx, struct block_place *place);
+
+	/*
+	 * A source that remembers blocks which could not be read has the
+	 * three below; else they are NULL. suspect and verdict never block.
+	 *
+	 * suspect, before a read: a value of enum block_suspect, or the error
+	 * that the last one ended with, with its text: it is not to be tried.
+	 */
+	int (*suspect)(void *ctx, uint64_t block, bool awaited);
+
+	/*
+	 * A read has ended after its last try: with an error, whose text
+	 * stays, or with 0 where the block was suspect.
+	 */
+	void (*verdict)(void *ctx, uint64_t block, bool awaited, int error);
+
+	/*
+	 * After a verdict with an error: looks for another copy, and may
+	 * block. 0: locate is worth a try; else the verdict's error.
+	 */
+	int (*rescue)(void *ctx, uint64_t block);
 };
 
 struct block_source {
@@ -53,9 +82,16 @@ struct block_source {
 	void *ctx;
 };
 
+/* The calls of that name, of whatever source: see there. */
+int block_source_suspect(const struct block_source *source, uint64_t block,
+			 bool awaited);
+void block_source_verdict(const struct block_source *source, uint64_t block,
+			  bool awaited, int error);
+
 /*
  * The blocking read: locate, pread, decode, release, with up to two more
- * tries after a failure that may pass. `ret_kind` may be NULL.
+ * tries after a failure that may pass, and at last one of another copy.
+ * `ret_kind` may be NULL.
  */
 int block_source_read(const struct block_source *source, uint64_t block,
 		      uint8_t *ret_page, uint8_t *ret_kind);

@@ -24,6 +24,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/io/file.h"
+#include "fs/store/damage/damage.h"
 #include "fs/store/folder.h"
 #include "fs/store/pack/packset.h"
 #include "fs/store/sequence.h"
@@ -42,6 +43,7 @@ struct store {
 	int folders[STORE_FOLDER_COUNT];
 	struct pager_superblock superblock;
 	struct packset *packs;
+	struct damage *damage;
 	struct block_source source;
 };
 
@@ -374,8 +376,10 @@ static int open_contents(struct store *s)
 		r = packset_new(s->folders[STORE_PACKS], store_id(s), NULL,
 				&s->packs);
 	if (r == 0)
-		s->source = (struct block_source){.ops = &packset_source_ops,
-						  .ctx = s->packs};
+		r = damage_new(s, &s->damage);
+	if (r == 0)
+		s->source = (struct block_source){.ops = &damage_source_ops,
+						  .ctx = s->damage};
 	return r;
 }
 
@@ -419,6 +423,7 @@ void store_unref(struct store *s)
 	assert(s->magic == STORE_MAGIC);
 	if (atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
+	damage_free(s->damage);
 	packset_free(s->packs);
 	for (int i = 0; i < STORE_FOLDER_COUNT; i++)
 		close_quietly(s->folders[i]);
@@ -456,6 +461,11 @@ const uint8_t *store_secret(const struct store *s)
 struct packset *store_packs(struct store *s)
 {
 	return s->packs;
+}
+
+struct damage *store_damage(struct store *s)
+{
+	return s->damage;
 }
 
 const struct block_source *store_source(struct store *s)

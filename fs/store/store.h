@@ -22,6 +22,7 @@
 
 struct store;
 struct packset;
+struct damage;
 struct block_index;
 
 /* STORE_READ works on a read-only file system and takes no locks. */
@@ -71,6 +72,7 @@ int store_folder_fd(const struct store *s, enum store_folder folder);
 const uint8_t *store_id(const struct store *s);	    /* 16 bytes */
 const uint8_t *store_secret(const struct store *s); /* 192 bytes */
 struct packset *store_packs(struct store *s);
+struct damage *store_damage(struct store *s);
 const struct block_source *store_source(struct store *s);
 
 /* The digest of 4096 bytes as the given kind; see pager/block.h. */

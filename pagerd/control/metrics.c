@@ -68,6 +68,11 @@ GETTER(cache_held, s->cache.held)
 GETTER(cache_metadata, s->cache.metadata)
 GETTER(cache_charged, s->cache.charged)
 GETTER(cache_drops, s->cache.drops)
+GETTER(damaged, s->damage.blocks)
+GETTER(damaged_copies, s->damage.copies)
+GETTER(damage_found, s->damage.found)
+GETTER(damage_healed, s->damage.healed)
+GETTER(damage_refusals, s->damage.refusals)
 #define X(member, help) GETTER(cache_##member, s->cache.by_class[i].member)
 CACHE_CLASS_COUNTERS(X)
 #undef X
@@ -173,6 +178,16 @@ const struct metric metric_rows[] = {
 		    "blocks evicted by command", get_cache_drops),
 	ONE("pagerd_cache_failures_total", "counter", NULL, "reads that failed",
 	    get_cache_failures),
+	ONE("pagerd_quarantine_blocks", "gauge", NULL,
+	    "blocks of the store that cannot be read", get_damaged),
+	ONE("pagerd_quarantine_copies", "gauge", NULL,
+	    "of these: read from another copy", get_damaged_copies),
+	ONE("pagerd_quarantine_found_total", "counter", NULL,
+	    "blocks that came to be there", get_damage_found),
+	ONE("pagerd_quarantine_healed_total", "counter", NULL,
+	    "blocks that could be read again", get_damage_healed),
+	ONE("pagerd_quarantine_refusals_total", "counter", NULL,
+	    "reads refused without a try", get_damage_refusals),
 };
 const size_t metric_count = sizeof(metric_rows) / sizeof(metric_rows[0]);
 

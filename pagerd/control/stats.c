@@ -1,9 +1,12 @@
 #include "pagerd/control/stats.h"
 
 #include "fs/base/cleanup.h"
+#include "fs/store/store.h"
+#include "pager/block.h"
 
 /* A list of stuck sessions that is longer helps nobody. */
-#define STATS_STUCK_MAX 64
+#define STATS_STUCK_MAX	 64
+#define STATS_DAMAGE_MAX 16
 
 static json_int_t us(uint64_t ns)
 {
@@ -27,6 +30,7 @@ int stats_take(const struct daemon *d, struct stats *ret_stats)
 	if (r < 0)
 		return r;
 	cache_stats(d->cache, &ret_stats->cache);
+	damage_stats(store_damage(d->store), &ret_stats->damage);
 	ret_stats->uptime_ns = daemon_now() - d->started_ns;
 	return 0;
 }
@@ -242,6 +246,8 @@ json_t *stats_sessions(const struct daemon *d)
 /* What an operator looks at first, for the session as a whole. */
 static const char *reason(const struct session_status *st)
 {
+	if (st->unheard_ns > 0)
+		return "threads wait for faults that were never told";
 	if (st->stalled > 0)
 		return "a page cannot be had, and the policy is to stall";
 	if (st->parked > 0)
@@ -261,6 +267,8 @@ static json_t *stuck(const struct daemon *d, struct session **sessions,
 		struct session_status st;
 
 		session_status(sessions[i], &st);
+		if (st.oldest_fault_ns < st.unheard_ns)
+			st.oldest_fault_ns = st.unheard_ns;
 		if (st.oldest_fault_ns < d->stuck_after_ns ||
 		    json_array_size(list) == STATS_STUCK_MAX)
 			continue;
@@ -277,6 +285,28 @@ static json_t *stuck(const struct daemon *d, struct session **sessions,
 	return list;
 }
 
+/* What the store could not give, whoever asked. */
+static json_t *quarantine(const struct daemon *d)
+{
+	struct damage_row rows[STATS_DAMAGE_MAX];
+	struct damage_stats st;
+	json_t *list = json_array();
+	size_t n = damage_list(store_damage(d->store), rows, STATS_DAMAGE_MAX);
+
+	damage_stats(store_damage(d->store), &st);
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:I, s:I, s:b, s:s}", "pack",
+				  (json_int_t)pager_block_pack(rows[i].block),
+				  "slot",
+				  (json_int_t)pager_block_slot(rows[i].block),
+				  "has_copy", rows[i].has_copy, "error",
+				  rows[i].text));
+	return json_pack("{s:I, s:I, s:o}", "blocks", (json_int_t)st.blocks,
+			 "with_copy", (json_int_t)st.copies, "list", list);
+}
+
 json_t *stats_health(const struct daemon *d)
 {
 	struct session **sessions;
@@ -287,10 +317,10 @@ json_t *stats_health(const struct daemon *d)
 		return NULL;
 	list = stuck(d, sessions, count);
 	registry_list_free(sessions, count);
-	return json_pack("{s:s, s:s, s:b, s:I, s:o}", "status",
+	return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o}", "status",
 			 json_array_size(list) ? "unhealthy" : "ok", "version",
 			 PAGER_VERSION, "draining",
 			 registry_draining(d->registry), "sessions",
-			 (json_int_t)registry_count(d->registry), "stuck",
-			 list);
+			 (json_int_t)registry_count(d->registry), "stuck", list,
+			 "quarantine", quarantine(d));
 }

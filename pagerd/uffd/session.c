@@ -529,6 +529,7 @@ void session_status(struct session *s, struct session_status *ret_status)
 		.parked = shown(&s->shown.parked),
 		.stalled = shown(&s->shown.stalled),
 		.oldest_fault_ns = age(now, shown(&s->shown.oldest_since)),
+		.unheard_ns = age(now, shown(&s->shown.unheard_since)),
 		.blocked_ns = shown(&s->shown.blocked_ns) +
 			      age(now, shown(&s->shown.blocked_since)),
 		.p50_ns = hist_percentile(&s->shown.latency, 0.50),

@@ -90,6 +90,7 @@ enum session_end {
 	X(SLICES, "slices", "turns in which faults were answered")           \
 	X(RETRIES, "retries", "installs put off by EAGAIN or ENOMEM")        \
 	X(UNMAPPED, "unmapped", "faults dropped: the range was unmapped")    \
+	X(LOST, "faults_lost", "waiting threads found that nobody told of")  \
 	X(OVERFLOWS, "overflows", "faults put back: too many under way")     \
 	X(FAILURES, "failures", "pages that could not be had")               \
 	X(POISONED, "poisoned", "pages poisoned")                            \
@@ -212,6 +213,7 @@ struct session_status {
 	uint64_t parked;	  /* of these: put off after EAGAIN */
 	uint64_t stalled;	  /* of these: stalled by policy */
 	uint64_t oldest_fault_ns; /* age of the oldest of them; 0: none */
+	uint64_t unheard_ns;	  /* threads wait, and no fault is known */
 	uint64_t blocked_ns;	  /* time with at least one fault outstanding */
 	/* Of answered faults, from message to answer. */
 	uint64_t p50_ns, p99_ns, p999_ns;

@@ -68,6 +68,7 @@ struct session {
 		_Atomic uint64_t outstanding, parked, stalled;
 		_Atomic uint64_t oldest_since;	/* 0: none outstanding */
 		_Atomic uint64_t blocked_since; /* likewise */
+		_Atomic uint64_t unheard_since; /* 0: all is heard of */
 		_Atomic uint64_t blocked_ns;	/* before blocked_since */
 		_Atomic int state;		/* enum session_state */
 		_Atomic pid_t vmm_pid;
@@ -121,6 +122,9 @@ struct session {
 	struct list_node overflow_node;
 	/* The last zero run: what follows it, and how long it might be. */
 	uint64_t zero_end, zero_window;
+	/* Of the last look at the kernel's books; see serve/gauge.h. */
+	bool gauge_waiting;
+	uint64_t gauge_heard;
 	bool told_discard;   /* one line a session is enough */
 	uint64_t next_alarm; /* likewise, one in stall_ns */
 };

@@ -179,8 +179,12 @@ static int fill_and_take(const struct view *v, struct fill *f)
 static int locate(const struct view *v, struct fill *f)
 {
 	const struct block_source *s = v->source;
-	int r = s->ops->locate(s->ctx, f->want->block, &f->place);
+	int r;
 
+	/* The read that fills one alone knows what to do about it. */
+	if (block_source_suspect(s, f->want->block, false) != 0)
+		return -EIO;
+	r = s->ops->locate(s->ctx, f->want->block, &f->place);
 	for (int i = 0; r == -EAGAIN && i < PREPARES_MAX; i++) {
 		r = s->ops->prepare(s->ctx, f->want->block);
 		if (r == 0)

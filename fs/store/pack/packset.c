@@ -169,6 +169,16 @@ int packset_get(struct packset *set, uint64_t number, struct pack **ret_pack)
 	return insert(set, steal_ptr(p), ret_pack);
 }
 
+void packset_forget(struct packset *set, uint64_t number)
+{
+	struct member *m;
+
+	LOCK_GUARD(&set->lock);
+	m = *place_of(set, number);
+	if (m)
+		remove_member(set, m);
+}
+
 static bool impossible(uint64_t block)
 {
 	uint64_t number = pager_block_pack(block);

@@ -26,5 +26,8 @@ void packset_free(struct packset *set);
 /* A loaded pack, referenced for the caller. May block. */
 int packset_get(struct packset *set, uint64_t number, struct pack **ret_pack);
 
+/* The next to ask for it opens its file anew, which may be another by now. */
+void packset_forget(struct packset *set, uint64_t number);
+
 /* The calls of struct block_source_ops; ctx is the packset. */
 extern const struct block_source_ops packset_source_ops;

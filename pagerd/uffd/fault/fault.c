@@ -393,6 +393,7 @@ static void start_fetch(struct fault *f, uint64_t block, enum cache_class class,
 		.block = block,
 		.session = f->session->number,
 		.class = class,
+		.awaited = true,
 		.done = done,
 	};
 	f->stage = FAULT_FETCHING;

@@ -124,6 +124,7 @@ static void fetch_block(struct gather *g, unsigned int index)
 		.block = g->blocks[index],
 		.session = g->session,
 		.class = g->class,
+		.awaited = g->class == CACHE_FAULT,
 		.done = block_arrived,
 	};
 	r = fetch_start(g->worker->fetcher, &slot->fetch);
@@ -205,6 +206,7 @@ static void fetch_leaf(struct gather *g, uint64_t leaf)
 		.block = leaf,
 		.session = g->session,
 		.class = CACHE_NODE,
+		.awaited = g->class == CACHE_FAULT,
 		.done = leaf_arrived,
 	};
 	r = fetch_start(g->worker->fetcher, &slot->fetch);

@@ -45,10 +45,11 @@ static void tell(const struct fault *f, const char *what, int error)
 	struct session *s = f->session;
 
 	log_error("a page cannot be had: %s; %s session=%s snapshot=%s "
-		  "page=%" PRIu64 " address=0x%" PRIx64 " block=%" PRIu64
-		  " vmm=%d",
+		  "page=%" PRIu64 " address=0x%" PRIx64 " pack=%" PRIu64
+		  " slot=%" PRIu32 " vmm=%d",
 		  err_text(error), what, s->id, s->snapshot_name, f->page,
-		  f->address, f->fetch.block, (int)s->shown.vmm_pid);
+		  f->address, pager_block_pack(f->fetch.block),
+		  pager_block_slot(f->fetch.block), (int)s->shown.vmm_pid);
 }
 
 static void stall_over(struct timer *t)

@@ -16,6 +16,7 @@
 #include "pagerd/uffd/serve/connect.h"
 #include "pagerd/uffd/serve/demand.h"
 #include "pagerd/uffd/serve/events.h"
+#include "pagerd/uffd/serve/gauge.h"
 
 #define EVENTS_A_TURN 64
 
@@ -139,6 +140,7 @@ int worker_adopt(struct worker *w, void *session)
 		return r;
 	}
 	list_append(&w->sessions, &s->node);
+	gauge_start(w);
 	atomic_fetch_add(&w->load, 1);
 	return 0;
 }

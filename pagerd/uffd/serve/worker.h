@@ -41,7 +41,7 @@ struct worker {
 	struct fault_pool faults;
 	struct huge_pool huge;
 	struct ahead_worker ahead;
-	struct timer complete_timer;
+	struct timer complete_timer, gauge_timer;
 	bool stopping;
 
 	_Atomic uint64_t turns; /* odd while it waits, even while it works */
