@@ -77,15 +77,17 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """A pagerd, its log and its control API."""
 
-    def __init__(self, store, runtime, *options, env=None):
+    def __init__(self, store, runtime, *options, env=None, command=(),
+                 pass_fds=()):
         self.runtime = pathlib.Path(runtime)
         self.socket = self.runtime / "control.sock"
         self.log = []
         self.grown = threading.Condition()
         self.process = subprocess.Popen(
-            [PAGERD, "--store", store, "--runtime", runtime, *options],
+            [*command, PAGERD, "--store", store, "--runtime", runtime,
+             *options],
             env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True)
+            stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
         self.reader = threading.Thread(target=self._read_log)
         self.reader.start()
 

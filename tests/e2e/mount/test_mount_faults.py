@@ -39,6 +39,7 @@ def read_pages(path, image):
 
 
 def test_a_flipped_bit_is_one_page_s_error(mount, store):  # noqa: F811
+    """PITFALLS 27, for a mount: EIO for that page alone, one line."""
     image, pack = publish_noise(store, "hurt", 64, 5)
     with open(pack, "r+b") as f:    # within the first slot
         f.seek(100)
