@@ -129,13 +129,3 @@ unsigned int fetcher_pending(const struct fetcher *f);
  * cache: read buffers and ring. Any thread.
  */
 size_t fetcher_bytes(void);
-
-/*
- * The blocking side, for mounts, commands and the control thread: the block
- * through the cache into `ret_page`, joining a fill that is under way.
- * `ret_kind` may be NULL. Any thread; one that holds no pin of this cache.
- * Errors as block_source_read() gives them.
- */
-int fetch_read(struct cache *cache, const struct block_source *source,
-	       uint64_t block, enum cache_class class, uint8_t *ret_page,
-	       uint8_t *ret_kind);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/mount/read/image.h"
 #include "fs/mount/read/pages.h"
 #include "fs/mount/view/wset.h"

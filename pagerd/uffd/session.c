@@ -14,7 +14,7 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/io/page.h"
 #include "pagerd/uffd/ahead/inherit.h"
 #include "pagerd/uffd/memory/overlay.h"

@@ -10,7 +10,7 @@
 
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 
 #define NICE	 10
 #define SECOND	 UINT64_C(1000000000)

@@ -13,7 +13,7 @@
 #include "fs/base/err.h"
 #include "fs/cache/admin/resize.h"
 #include "fs/cache/cache_impl.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 
 /* Block ids stay below it. */
 #define BROKEN (UINT64_C(1) << 63)

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "fs/base/err.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/io/file.h"
 #include "fs/store/source.h"
 

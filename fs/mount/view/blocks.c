@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fs/base/cleanup.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/store/pack/pack.h"
 #include "fs/store/pack/packfind.h"
 #include "fs/store/store.h"

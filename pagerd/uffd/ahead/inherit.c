@@ -6,7 +6,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/store/compare/tablediff.h"
 #include "fs/store/workingset/wsfile.h"
 

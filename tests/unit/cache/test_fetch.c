@@ -15,6 +15,7 @@
 
 #include "fs/base/err.h"
 #include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/io/inject.h"
 #include "tests/unit/cache/memory_source.h"
 #include "pager/block.h"

@@ -12,7 +12,7 @@
 
 #include "tests/unit/cache/cache_rig.h"
 #include "fs/base/cleanup.h"
-#include "fs/cache/fetch.h"
+#include "fs/cache/fetch_read.h"
 #include "fs/cache/observe/trace.h"
 #include "fs/io/inject.h"
 #include "tests/unit/cache/memory_source.h"
