@@ -118,26 +118,31 @@ int journal_write(const char *path, const struct journal *j)
 	return replace(path, head, body);
 }
 
-/* The text behind the head, checked, or -errno. */
-static int check_head(const char *path, const char *text, size_t len,
-		      const char **ret_body)
+/* Where the text behind the head begins, or -errno. */
+static int check_head(const char *path, const uint8_t *file, size_t len,
+		      size_t *ret_body)
 {
-	const char *end = memchr(text, '\n', len);
+	const uint8_t *end = memchr(file, '\n', len);
+	char head[HEAD_MAX];
 	unsigned int version;
 	uint64_t sum;
+	size_t at;
 
-	if (!end ||
-	    sscanf(text, "pager-journal %u %" SCNx64, &version, &sum) != 2)
+	if (!end || (at = (size_t)(end - file)) >= sizeof(head))
+		return err_set(-EBADMSG, "%s: no journal", path);
+	memcpy(head, file, at);
+	head[at++] = '\0';
+	if (sscanf(head, "pager-journal %u %" SCNx64, &version, &sum) != 2)
 		return err_set(-EBADMSG, "%s: no journal", path);
 	if (version > JOURNAL_VERSION)
 		return err_set(-ENOTSUP,
 			       "%s: of format %u, this daemon knows %u; run "
 			       "the newer one",
 			       path, version, JOURNAL_VERSION);
-	end++;
-	if (XXH3_64bits(end, len - (size_t)(end - text)) != sum)
+	if (version != JOURNAL_VERSION ||
+	    XXH3_64bits(file + at, len - at) != sum)
 		return err_set(-EBADMSG, "%s: damaged", path);
-	*ret_body = end;
+	*ret_body = at;
 	return 0;
 }
 
@@ -162,7 +167,7 @@ static int regions_from_json(json_t *list, struct journal *j)
 {
 	size_t count = json_array_size(list);
 
-	if (count > PAGER_HANDSHAKE_REGIONS_MAX)
+	if (!json_is_array(list) || count > PAGER_HANDSHAKE_REGIONS_MAX)
 		return -EBADMSG;
 	j->regions = calloc(count + 1, sizeof(*j->regions));
 	if (!j->regions)
@@ -184,6 +189,11 @@ static int copy_texts(struct journal *j, const char *id, const char *snapshot)
 	return j->id && j->snapshot ? 0 : -ENOMEM;
 }
 
+static bool fits(json_int_t value, json_int_t max)
+{
+	return value >= 0 && value <= max;
+}
+
 static int from_json(json_t *object, struct journal *j)
 {
 	const char *boot, *id, *snapshot, *image, *policy;
@@ -200,6 +210,8 @@ static int from_json(json_t *object, struct journal *j)
 			&gid, "overlays", &overlays, "served", &served,
 			"vmm_pid", &pid, "vmm_start", &start, "peer_uid", &peer,
 			"uffd", &j->uffd_number, "regions", &regions) < 0 ||
+	    !fits(uid, UINT32_MAX) || !fits(gid, UINT32_MAX) ||
+	    !fits(peer, UINT32_MAX) || !fits(pid, INT32_MAX) || start < 0 ||
 	    session_id_check(id) < 0 ||
 	    session_policy_parse(policy, &j->policy) < 0 ||
 	    text_from_hex(image, sizeof(j->image.bytes), j->image.bytes) < 0)
@@ -219,22 +231,18 @@ static int from_json(json_t *object, struct journal *j)
 	return r < 0 ? r : regions_from_json(regions, j);
 }
 
-int journal_read(const char *path, struct journal *ret_journal)
+int journal_decode(const char *path, const uint8_t *file, size_t len,
+		   struct journal *ret_journal)
 {
 	json_t *object cleanup(cleanup_json) = NULL;
-	_cleanup_free_ uint8_t *text = NULL;
 	struct journal j = {0};
-	const char *body = NULL;
-	size_t len;
-	int r;
+	size_t body = 0;
+	int r = check_head(path, file, len, &body);
 
-	r = file_read_all(AT_FDCWD, path, JOURNAL_MAX, &text, &len);
-	if (r < 0)
-		return err_set(r, "%s: %s", path, strerrordesc_np(-r));
-	r = check_head(path, (char *)text, len, &body);
 	if (r < 0)
 		return r;
-	object = json_loads(body, JSON_REJECT_DUPLICATES, NULL);
+	object = json_loadb((const char *)file + body, len - body,
+			    JSON_REJECT_DUPLICATES, NULL);
 	r = object ? from_json(object, &j) : -EBADMSG;
 	if (r < 0) {
 		journal_release(&j);
@@ -242,4 +250,15 @@ int journal_read(const char *path, struct journal *ret_journal)
 	}
 	*ret_journal = j;
 	return 0;
+}
+
+int journal_read(const char *path, struct journal *ret_journal)
+{
+	_cleanup_free_ uint8_t *file = NULL;
+	size_t len;
+	int r = file_read_all(AT_FDCWD, path, JOURNAL_MAX, &file, &len);
+
+	if (r < 0)
+		return err_set(r, "%s: %s", path, strerrordesc_np(-r));
+	return journal_decode(path, file, len, ret_journal);
 }

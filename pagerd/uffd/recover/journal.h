@@ -1,9 +1,6 @@
 /*
  * What a daemon must know of a session to take it over from a dead one:
- * RUNTIME/sessions/ID.journal.
- *
- *   pager-journal VERSION CHECKSUM\n     XXH3-64 of the rest, 16 hex digits
- *   {...}                                one JSON object
+ * RUNTIME/sessions/ID.journal; pager/RUNTIME.md gives its bytes.
  *
  * A file is replaced as a whole by rename(2). It need not outlive the
  * machine, whose end is that of its VMs too, so nothing is synced; "boot"
@@ -54,3 +51,7 @@ int journal_write(const char *path, const struct journal *j);
  * The caller releases.
  */
 int journal_read(const char *path, struct journal *ret_journal);
+
+/* The same of a file's bytes; `path` is for the error's text. */
+int journal_decode(const char *path, const uint8_t *file, size_t len,
+		   struct journal *ret_journal);

@@ -77,8 +77,8 @@ int overlayfile_write(const char *path, const struct overlay *o)
 		     : 0;
 }
 
-static int decode(const uint8_t *file, size_t len, uint64_t image_size,
-		  struct overlay **ret_overlay)
+int overlayfile_decode(const uint8_t *file, size_t len, uint64_t image_size,
+		       struct overlay **ret_overlay)
 {
 	_cleanup_free_ struct overlay_piece *pieces = NULL;
 	const struct place *places = (const void *)(file + sizeof(struct head));
@@ -116,7 +116,7 @@ int overlayfile_read(const char *path, uint64_t image_size,
 	int r = file_read_all(AT_FDCWD, path, FILE_MAX, &file, &len);
 
 	if (r == 0)
-		r = decode(file, len, image_size, ret_overlay);
+		r = overlayfile_decode(file, len, image_size, ret_overlay);
 	if (r == -EINVAL)
 		r = -EBADMSG;
 	return r < 0 ? err_set(r, "%s: %s", path, strerrordesc_np(-r)) : 0;

@@ -1,11 +1,7 @@
 /*
  * A session's private bytes in RUNTIME/sessions/ID.overlay, for the daemon
  * after us: without them its pages would be the image's. Written once, before
- * the journal that says that they are there.
- *
- *   "PAGROVLY", count, bytes, XXH3-64 of the rest     u64 each, little-endian
- *   count times: offset, size                          likewise
- *   the bytes of all pieces
+ * the journal that says that they are there. pager/RUNTIME.md gives its bytes.
  */
 #pragma once
 
@@ -19,3 +15,7 @@ int overlayfile_write(const char *path, const struct overlay *o);
 /* -EBADMSG: not whole, or not for an image of that size; -ENOENT, -ENOMEM. */
 int overlayfile_read(const char *path, uint64_t image_size,
 		     struct overlay **ret_overlay);
+
+/* The same of a file's bytes; -EINVAL, too, where they are not for it. */
+int overlayfile_decode(const uint8_t *file, size_t len, uint64_t image_size,
+		       struct overlay **ret_overlay);
