@@ -67,6 +67,7 @@ static int run(const struct options *o)
 		.complete_age_ns = o->complete_age_ns,
 		.complete_parallel = o->complete_parallel,
 		.complete_rate = o->complete_rate,
+		.no_neighbours = !o->neighbours,
 		.exit_when_drained = o->exit_when_drained,
 	};
 	struct daemon *daemon;

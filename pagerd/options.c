@@ -79,6 +79,13 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "one of them. Two for each processor serve many VMs at once "
 		 "better than one: where one has to make room for the VMs "
 		 "that it has just answered, the other goes on."},
+	[OPTION_NEIGHBOURS] =
+		{"neighbours", "on|off", NULL, "on", "on",
+		 "install cached pages beside a faulting one",
+		 "on: with the page that a VM waits for, those of the same 64 "
+		 "KiB are installed that are in the cache already. That spares "
+		 "most faults of a VM whose like ran before, and may install "
+		 "pages that it never uses."},
 	[OPTION_MAX_SESSIONS] =
 		{"max-sessions", "N", NULL, "1024", "1024",
 		 "sessions at the same time",
@@ -464,6 +471,7 @@ static int convert(struct values *v, struct options *o)
 	    (r = parse_switch(&v->of[OPTION_MEMORY_PRESSURE],
 			      &o->memory_pressure)) < 0 ||
 	    (r = parse_workers(&v->of[OPTION_WORKERS], &o->workers)) < 0 ||
+	    (r = parse_switch(&v->of[OPTION_NEIGHBOURS], &o->neighbours)) < 0 ||
 	    (r = parse_count(&v->of[OPTION_MAX_SESSIONS], SESSIONS_MAX,
 			     &o->max_sessions)) < 0 ||
 	    (r = parse_number(&v->of[OPTION_STUCK_AFTER], 1, STUCK_AFTER_MAX,

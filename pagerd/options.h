@@ -23,6 +23,7 @@ enum option_id {
 	OPTION_FAULT_TRACE,
 	OPTION_IMPORT,
 	OPTION_WORKERS,
+	OPTION_NEIGHBOURS,
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
 	OPTION_RECORD_SECONDS,
@@ -71,6 +72,7 @@ struct options {
 	unsigned int import_count;
 	bool memory_pressure;
 	unsigned int workers;
+	bool neighbours;
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
 	uint64_t record_ns;

@@ -133,6 +133,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 			.complete_age_ns = o->complete_age_ns,
 			.complete_parallel = o->complete_parallel,
 			.complete_rate = o->complete_rate,
+			.no_neighbours = o->no_neighbours,
 		};
 
 		r = registry_new(&registry, &d->registry);

@@ -29,6 +29,7 @@ struct daemon_options {
 	uint64_t complete_age_ns;
 	unsigned int complete_parallel;
 	uint64_t complete_rate;
+	bool no_neighbours;
 	bool exit_when_drained;
 };
 

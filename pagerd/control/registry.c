@@ -183,6 +183,7 @@ static int start(const struct registry_options *o, struct registry *r)
 		.complete_age_ns = o->complete_age_ns,
 		.complete_parallel = o->complete_parallel,
 		.complete_rate = o->complete_rate,
+		.no_neighbours = o->no_neighbours,
 		.arg = r,
 	};
 

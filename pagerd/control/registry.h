@@ -31,6 +31,7 @@ struct registry_options {
 	uint64_t complete_age_ns; /* see pool.h */
 	unsigned int complete_parallel;
 	uint64_t complete_rate;
+	bool no_neighbours;
 };
 
 /* -ENOMEM, -EMFILE, or what pool_new() said. */

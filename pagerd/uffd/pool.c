@@ -75,6 +75,7 @@ static int add_worker(struct pool *p)
 		return r;
 	p->workers[p->count++] = w;
 	w->keeper = p->keeper;
+	w->riders.off = o->no_neighbours;
 	w->completing = &p->completing;
 	w->completion_failed = completion_failed;
 	return worker_start(w, ended, p);

@@ -33,6 +33,8 @@ struct pool_options {
 	uint64_t complete_age_ns;	/* since the handshake */
 	unsigned int complete_parallel; /* at once; 0: no limit */
 	uint64_t complete_rate;		/* bytes/s of each; 0: no limit */
+
+	bool no_neighbours; /* see fault/riders.h */
 };
 
 /* -ENOMEM, -EMFILE, or what io_uring said. */

@@ -81,6 +81,7 @@ enum session_end {
 	X(OVERLAY, "source_overlay", "faults answered with private bytes")   \
 	X(GIVEN_BACK, "source_removed", "faults answered zero: given back")  \
 	X(PREFETCHED, "pages_prefetched", "installed by the working set")    \
+	X(RIDDEN, "pages_neighbours", "installed along with a neighbour")    \
 	X(COMPLETED, "pages_completed", "installed by completion")           \
 	X(RESOLVED, "resolved", "faults answered, joined ones not counted")  \
 	X(COPIED, "pages_copied", "pages installed by UFFDIO_COPY")          \

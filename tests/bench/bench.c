@@ -1,5 +1,6 @@
 #include "tests/bench/bench.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -15,6 +16,19 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+
+struct bench_options bench_with_arg(const struct bench_options *options,
+				    const char *arg)
+{
+	struct bench_options o = *options;
+	int i = 0;
+
+	while (o.daemon_args[i])
+		i++;
+	assert(i < BENCH_DAEMON_ARGS);
+	o.daemon_args[i] = arg;
+	return o;
+}
 
 uint64_t bench_now(void)
 {

@@ -20,7 +20,7 @@ struct bench_options {
 	uint64_t size;	      /* of what is made, in bytes; 0: the default */
 	unsigned int rounds;  /* 0: the default */
 	/* Further ones for each pagerd that is started; as many as not NULL. */
-	const char *daemon_args[BENCH_DAEMON_ARGS];
+	const char *daemon_args[BENCH_DAEMON_ARGS + 1];
 };
 
 /* 0 or a negative errno with err_text(). */
@@ -34,6 +34,10 @@ bench_fn bench_publish;
 bench_fn bench_mount;
 bench_fn bench_cache;
 bench_fn bench_recover;
+
+/* The options with one more for pagerd; the last of a repeated one counts. */
+struct bench_options bench_with_arg(const struct bench_options *options,
+				    const char *arg);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t bench_now(void);

@@ -85,7 +85,8 @@ static void usage(FILE *to)
 
 static int add_daemon_arg(struct bench_options *o, const char *value)
 {
-	for (int i = 0; i < BENCH_DAEMON_ARGS; i++)
+	/* Two are left for the benchmarks. */
+	for (int i = 0; i < BENCH_DAEMON_ARGS - 2; i++)
 		if (!o->daemon_args[i]) {
 			o->daemon_args[i] = value;
 			return 0;

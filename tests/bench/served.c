@@ -64,7 +64,7 @@ static int spawn_daemon(const struct bench_options *options, const char *folder,
 	_cleanup_free_ char *program = NULL, *store = NULL, *cache = NULL,
 			    *log = NULL;
 
-	const char *argv[7 + BENCH_DAEMON_ARGS + 1] = {0};
+	const char *argv[7 + BENCH_DAEMON_ARGS + 1];
 
 	if (asprintf(&program, "%s/pagerd", options->programs) < 0 ||
 	    asprintf(&store, "%s/store", folder) < 0 ||

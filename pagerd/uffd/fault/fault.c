@@ -36,6 +36,7 @@
 #include "fs/io/page.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/fault/policy.h"
+#include "pagerd/uffd/fault/riders.h"
 #include "pagerd/uffd/fault/zero.h"
 #include "pagerd/uffd/memory/overlay.h"
 #include "pagerd/uffd/serve/demand.h"
@@ -431,14 +432,22 @@ static void block_arrived(struct fetch *fetch, int error)
 {
 	struct fault *f = container_of(fetch, struct fault, fetch);
 	struct cache_ref block cleanup(cache_unpin) = {0};
+	struct session *s = f->session;
+	const struct region *region = f->region;
+	uint64_t page = f->page;
 
 	if (fetched(f, error, &block) < 0)
 		return;
-	if (block.kind == PAGER_KIND_PAGE)
-		install_page(f, block.data);
-	else
+	if (block.kind != PAGER_KIND_PAGE) {
 		fault_failed(f, err_set(-EBADMSG,
 					"the page table points at a node"));
+		return;
+	}
+	install_page(f, block.data);
+	/* The fault may be gone by now, its session is not. */
+	if (session_serves(s) &&
+	    pagestate_get(s->pages, page) == PAGER_PAGE_PRESENT)
+		riders_install(s, region, page, block.cache);
 }
 
 static void leaf_arrived(struct fetch *fetch, int error)

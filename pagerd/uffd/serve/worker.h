@@ -19,6 +19,7 @@
 #include "pagerd/uffd/ahead/complete.h"
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/huge.h"
+#include "pagerd/uffd/fault/riders.h"
 #include "pagerd/uffd/session_impl.h"
 
 struct worker {
@@ -40,6 +41,7 @@ struct worker {
 	struct list_node sessions, ending, overflowed, demand;
 	struct fault_pool faults;
 	struct huge_pool huge;
+	struct riders riders;
 	struct ahead_worker ahead;
 	struct timer complete_timer, gauge_timer;
 	bool stopping;

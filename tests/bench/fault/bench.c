@@ -1,7 +1,8 @@
 /*
  * pagerbench fault: one thread touches pages one fault at a time and times
- * each touch. Nothing is installed ahead and nothing recorded, so that it is
- * fault against fault.
+ * each touch. Nothing is installed ahead or along, and nothing recorded, so
+ * that it is fault against fault. What neighbours that ride along gain is told
+ * after that, by patterns.c.
  *
  * Warm: the handler has every block in memory (pagerd: in its cache). Cold:
  * nothing is, and neither the packs nor the plain image are in the page cache:
@@ -21,6 +22,7 @@
 #include "fs/io/page.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/fault/bare.h"
+#include "tests/bench/fault/patterns.h"
 #include "tests/bench/fault/touch.h"
 #include "tests/bench/image.h"
 #include "tests/bench/served.h"
@@ -54,6 +56,7 @@ struct figures {
 
 struct fault_bench {
 	const struct bench_options *options;
+	struct bench_options alone; /* each fault for itself */
 	char *folder, *image;
 	uint64_t size, pages; /* of data; as much again is zero */
 	struct touch random, zeros;
@@ -149,7 +152,7 @@ static int pagerd_round(struct fault_bench *b, unsigned int round)
 		return r;
 	if (resident > b->resident[1])
 		b->resident[1] = resident;
-	r = served_start(b->options, b->folder, 2 * b->size, &s);
+	r = served_start(&b->alone, b->folder, 2 * b->size, &s);
 	if (r < 0)
 		return r;
 	r = one_session(b, s, PAGERD_COLD, round);
@@ -224,6 +227,7 @@ static int prepare(struct fault_bench *b, const struct bench_options *options)
 	int r;
 
 	b->options = options;
+	b->alone = bench_with_arg(options, "--neighbours=off");
 	b->size = options->size ?: DEFAULT_SIZE;
 	b->pages = b->size / PAGER_PAGE_SIZE;
 	if (options->input)
@@ -266,6 +270,8 @@ int bench_fault(const struct bench_options *options, struct report *report)
 		r = run_rounds(&b, rounds);
 	if (r == 0)
 		report_all(&b, rounds, report);
+	if (r == 0)
+		r = patterns_run(options, b.folder, b.size, report);
 	bench_remove_folder(b.folder);
 	free(b.folder);
 	free(b.image);

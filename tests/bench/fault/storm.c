@@ -224,19 +224,14 @@ static int prepare(struct storm_bench *b, const struct bench_options *options)
 {
 	int r;
 
-	b->options = b->one_worker = *options;
+	b->options = *options;
 	b->size = options->size ?: DEFAULT_SIZE;
 	if (options->input)
 		return err_set(-EINVAL, "storm makes its own images: leave "
 					"--input out");
 	if (b->size % PAGER_PAGE_SIZE)
 		return err_set(-EINVAL, "--size: a multiple of 4096");
-	/* The last of a repeated option counts. */
-	for (int i = 0; i < BENCH_DAEMON_ARGS; i++)
-		if (!b->one_worker.daemon_args[i]) {
-			b->one_worker.daemon_args[i] = "--workers=1";
-			break;
-		}
+	b->one_worker = bench_with_arg(options, "--workers=1");
 	r = make_image(b, "image", 3, b->size, &b->image);
 	if (r == 0)
 		r = make_image(b, "scanned", 4, SCANNED * b->size, &b->scanned);

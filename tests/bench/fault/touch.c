@@ -25,7 +25,8 @@ static void shuffle(uint32_t *order, uint64_t count, unsigned int seed)
 	}
 }
 
-int touch_init(struct touch *t, uint64_t count, unsigned int seed)
+int touch_init_apart(struct touch *t, uint64_t count, unsigned int step,
+		     unsigned int seed)
 {
 	*t = (struct touch){
 		.count = count,
@@ -37,13 +38,18 @@ int touch_init(struct touch *t, uint64_t count, unsigned int seed)
 		return -ENOMEM;
 	}
 	for (uint64_t i = 0; i < count; i++) {
-		t->order[i] = (uint32_t)i;
+		t->order[i] = (uint32_t)(i * step);
 		/* So that a first write is no part of what is timed. */
 		t->times[i] = 1;
 	}
 	if (seed)
 		shuffle(t->order, count, seed);
 	return 0;
+}
+
+int touch_init(struct touch *t, uint64_t count, unsigned int seed)
+{
+	return touch_init_apart(t, count, 1, seed);
 }
 
 void touch_release(struct touch *t)

@@ -21,6 +21,10 @@ struct touch_figures {
 
 /* `seed` 0: in their order; else in a random one. -ENOMEM. */
 int touch_init(struct touch *t, uint64_t count, unsigned int seed);
+
+/* Of pages each of which is `step` behind the one before. */
+int touch_init_apart(struct touch *t, uint64_t count, unsigned int step,
+		     unsigned int seed);
 void touch_release(struct touch *t);
 
 void touch_all(struct touch *t, const uint8_t *data,
