@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 
-from conftest import BUILD, DEADLINE
+from conftest import BUILD, DEADLINE, PAGERD
 
 PAGERFS = BUILD / "fs" / "mount" / "pagerfs"
 READX = BUILD / "tests" / "e2e" / "programs" / "readx"
@@ -31,21 +31,25 @@ def unmount(path):
 class Mount:
     """A pagerfs in the foreground. As a context it ends with SIGTERM."""
 
+    ready = re.compile(r"ready$")
+
     def __init__(self, store, path, *options, env=None):
         self.path = pathlib.Path(path)
         self.path.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [PAGERFS, "-f", store, self.path, *options],
-            stderr=subprocess.PIPE, text=True,
+            self.command(store, *options), stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(env or {})})
         self.lines = []
         for line in self.process.stderr:
             self.lines.append(line)
-            if line.endswith("ready\n"):
+            if self.ready.search(line):
                 break
         else:
-            raise AssertionError(f"pagerfs: {self.lines}")
+            raise AssertionError(f"no mount: {self.lines}")
         self.snapshots = self.path / "snapshots"
+
+    def command(self, store, *options):
+        return [PAGERFS, "-f", store, self.path, *options]
 
     def memory(self, name="guest"):
         return self.snapshots / name / "memory"
@@ -69,3 +73,19 @@ class Mount:
         with contextlib.suppress(ValueError):
             self.end()
         unmount(self.path)
+
+
+class DaemonMount(Mount):
+    """A pagerd with a mount, under the options of a pagerfs."""
+
+    ready = re.compile(r" ready store=")
+
+    def command(self, store, *options):
+        runtime = self.path.parent / f"run-{self.path.name}"
+        command = [PAGERD, "--store", store, "--runtime", runtime, "--mount",
+                   self.path]
+        for option in options:
+            for word in option.split(","):
+                if word.startswith("cache="):
+                    command += ["--cache", word.removeprefix("cache=")]
+        return command

@@ -20,12 +20,18 @@ from mounts import PAGERFS, READX, SANITIZED, Mount, is_mounted, unmount
 
 
 @pytest.fixture
-def mount(place, store):
+def kind():
+    """What mounts: test_daemon_pitfalls.py has another."""
+    return Mount
+
+
+@pytest.fixture
+def mount(place, store, kind):
     """mount(*options): the store, mounted on place/mnt or another folder."""
     mounts = []
 
     def run(*options, path=place / "mnt", env=None, of=store.path):
-        made = Mount(of, path, *options, env=env)
+        made = kind(of, path, *options, env=env)
         mounts.append(made)
         return made
 
@@ -159,7 +165,7 @@ def change_calls(mnt):
 
 
 @pytest.mark.parametrize("option", ["cache=8M", "rdwr_open"])
-def test_every_change_is_refused(mount, store, option):
+def test_48_every_change_is_refused(mount, store, option):
     mnt = mount("-o", option).path
     for call, *arguments in change_calls(mnt):
         with pytest.raises(OSError) as e:
@@ -211,7 +217,7 @@ def test_a_private_mapping_of_a_file_opened_for_writing(mount, store):
 
 # Reading
 
-def test_a_million_random_reads(mount, store, place):
+def test_52_a_million_random_reads(mount, store, place):
     image = make_image(5000, seed=9) + b"x" * 77
     (place / "original").write_bytes(image)
     store.ctl("publish", "big", "--memory", place / "original")
@@ -225,7 +231,7 @@ def test_a_million_random_reads(mount, store, place):
     assert mnt.cache()["evictions"] > 0
 
 
-def test_tools_that_copy(mount, rich, place):
+def test_52_tools_that_copy(mount, rich, place):
     mnt = mount().path
     memory = mnt / "snapshots/rich one/memory"
     want = sha256(rich.images["rich one"])
@@ -243,7 +249,7 @@ def test_tools_that_copy(mount, rich, place):
     assert sha256((place / "copied").read_bytes()) == want
 
 
-def test_tar_and_diff_of_a_whole_tree(mount, rich, place):
+def test_52_tar_and_diff_of_a_whole_tree(mount, rich, place):
     mnt = mount().path
     subprocess.run(["tar", "-S", "-cf", place / "tar", "-C", mnt, "snapshots",
                     "digests"], check=True)
@@ -257,7 +263,7 @@ def test_tar_and_diff_of_a_whole_tree(mount, rich, place):
         0.9 * sum(map(len, rich.images.values()))
 
 
-def test_seek_in_every_file(mount, rich):
+def test_49_seek_in_every_file(mount, rich):
     mnt = mount().path
     for path in walk(mnt / "snapshots"):
         if os.path.isdir(path):
@@ -322,7 +328,7 @@ def numbers(mnt):
     return result
 
 
-def test_inodes_and_times_are_stable(mount, rich):
+def test_50_inodes_and_times_are_stable(mount, rich):
     first = mount()
     before = numbers(first.path)
     assert numbers(first.path) == before
@@ -368,7 +374,7 @@ def test_what_is_open_cannot_be_removed(mount, store):
     fails(errno.ENOENT, open, mnt.memory(), "rb")
 
 
-def test_names_of_all_kinds(mount, store):
+def test_55_names_of_all_kinds(mount, store):
     mnt = mount()
     names = ["with space", "ünïcödé-名前", "x" * 255, "é" * 127, "a\\b",
              "*", "...", "a,b=c", "\U0001f600"]
@@ -393,7 +399,7 @@ def copy_manifest(store, to):
     os.rename(manifests.parent / "tmp" / "copy", manifests / to)
 
 
-def test_ten_thousand_snapshots_that_come_and_go(mount, store):
+def test_51_ten_thousand_snapshots_that_come_and_go(mount, store):
     count = 1000 if SANITIZED else 10000
     lasting = [f"lasting {n:05}" for n in range(count)]
     for name in lasting:
@@ -490,6 +496,40 @@ def test_in_the_background_and_by_mount_8(place, store):
             unmount(mnt)
 
 
+INSTALLED = """set -e
+mount --bind "$1" /usr/local/bin
+printf '%s %s fuse.pagerfs cache=8M,ro,nofail,_netdev 0 0\\n' "$2" "$3" > "$4"
+check() {
+    grep -q "^$2 $3 fuse.pagerfs ro," /proc/self/mounts
+    cmp "$3/snapshots/guest/memory" "$5"
+    umount "$3"
+}
+mount -t fuse.pagerfs "$2" "$3" -o cache=16M,readahead=0
+check "$@"
+mount -T "$4" "$3"
+check "$@"
+mount -t fuse.pagerfs "$2" "$3" -o colour=red && exit 1
+mount -t fuse.pagerfs "$2/none" "$3" && exit 1
+echo all done
+"""
+
+
+def test_mount_8_finds_an_installed_pagerfs(place, store):
+    """By its type, and from fstab; in a mount namespace of its own."""
+    for folder in "mnt", "bin":
+        (place / folder).mkdir()
+    shutil.copy(PAGERFS, place / "bin" / "pagerfs")
+    (place / "image").write_bytes(store.images["guest"])
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", INSTALLED,
+         "sh", place / "bin", store.path, place / "mnt", place / "fstab",
+         place / "image"], text=True, timeout=DEADLINE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout.splitlines()[-1:] == ["all done"], done
+    assert "colour" in done.stderr and "no store at" in done.stderr
+    assert not is_mounted(place / "mnt")
+
+
 def test_other_users_stay_outside_unless_let_in(mount, store, place):
     place.chmod(0o755)
     closed = mount()
@@ -505,20 +545,39 @@ def test_other_users_stay_outside_unless_let_in(mount, store, place):
     assert done.returncode == 0 and done.stdout == store.images["guest"]
 
 
-def test_a_read_only_store(mount, store, place):
+def test_47_a_store_of_a_newer_format(kind, store, place):
+    """The version stands behind the magic, and is judged before all else."""
+    with open(store.path / "format", "r+b") as f:
+        f.seek(8)
+        f.write((99).to_bytes(4, "little"))
+    with pytest.raises(AssertionError) as e:
+        kind(store.path, place / "mnt")
+    assert "99" in str(e.value) and "newer" in str(e.value)
+    assert not is_mounted(place / "mnt")
+
+
+def test_47_a_store_of_another_user(kind, store, place):
+    os.chown(store.path / "snapshots", 65534, 65534)
+    with pytest.raises(AssertionError) as e:
+        kind(store.path, place / "mnt")
+    assert "belongs to user 65534" in str(e.value)
+    assert not is_mounted(place / "mnt")
+
+
+def test_47_a_read_only_store(kind, store, place):
     (place / "bound").mkdir()
     subprocess.run(["mount", "--bind", store.path, place / "bound"],
                    check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", place / "bound"],
                    check=True)
     try:
-        with Mount(place / "bound", place / "mnt") as mnt:
+        with kind(place / "bound", place / "mnt") as mnt:
             assert mnt.memory().read_bytes() == store.images["guest"]
     finally:
         unmount(place / "bound")
 
 
-def test_publishing_from_the_mount_itself(mount, store):
+def test_46_publishing_from_the_mount_itself(mount, store):
     """A store that is read through its own mount while it grows."""
     mnt = mount("-o", "cache=4M")
     image = store.images["guest"]

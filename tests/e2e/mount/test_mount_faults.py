@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from conftest import DEADLINE, PAGE, make_image
-from mounts import INJECT, Mount, is_mounted
-from test_mount import fails, mount  # noqa: F401 (a fixture)
+from mounts import INJECT, is_mounted
+from test_mount import fails, kind, mount  # noqa: F401 (fixtures)
 
 
 def publish_noise(store, name, pages, seed):
@@ -95,7 +95,7 @@ def test_a_damaged_manifest(mount, store):  # noqa: F811
     assert len(os.listdir(mnt.path / "digests")) == 1
 
 
-def test_sigterm_with_open_files(mount, store):  # noqa: F811
+def test_53_sigterm_with_open_files(mount, store):  # noqa: F811
     mnt = mount()
     fd = os.open(mnt.memory(), os.O_RDONLY)
     inside = os.open(mnt.snapshots, os.O_RDONLY)
@@ -111,7 +111,7 @@ def test_sigterm_with_open_files(mount, store):  # noqa: F811
     store.ctl("rm", "guest")
 
 
-def test_sigkill_then_mount_again(mount, store):  # noqa: F811
+def test_53_sigkill_then_mount_again(mount, store):  # noqa: F811
     first = mount()
     fd = os.open(first.memory(), os.O_RDONLY)
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
@@ -147,10 +147,10 @@ def test_an_aborted_connection_ends_it(mount, store):  # noqa: F811
     assert os.listdir(mnt.path) == []
 
 
-def test_many_ends_and_starts(place, store):
+def test_many_ends_and_starts(place, store, kind):  # noqa: F811
     """No thread, mount or lease is left by any of them."""
     for n in range(20):
-        with Mount(store.path, place / "mnt", "-o", "threads=8") as mnt:
+        with kind(store.path, place / "mnt", "-o", "threads=8") as mnt:
             if n % 2:
                 assert mnt.memory().stat().st_size > 0
         assert mnt.process.returncode == 0
@@ -167,7 +167,7 @@ os.pread(fd, 1 << 20, 0)
 
 
 @pytest.mark.skipif(not INJECT, reason="a build without fault injection")
-def test_interrupted_reads_leak_no_pins(mount, store):  # noqa: F811
+def test_54_interrupted_reads_leak_no_pins(mount, store):  # noqa: F811
     image, _ = publish_noise(store, "slow", 2048, 8)
     mnt = mount("-o", "threads=4",
                 env={"PAGER_INJECT": "pack-read:slow=20+"})
