@@ -1,5 +1,5 @@
-"""Each known pitfall of the fault path has a test that names its number, as
-"PITFALLS 7" or "PITFALLS 6, 8 and 9" in a comment.
+"""Each known pitfall of the fault path and of the mount has a test that names
+its number, as "PITFALLS 7" or "PITFALLS 6, 8 and 9" in a comment.
 
   pitfalls.py TOP     prints the table of what is tested where
 """
@@ -34,6 +34,16 @@ PITFALLS = {
     32: "a working set recorded for another image",
     33: "a last partial page, one page, over 4 GiB, 0xFF, a last byte",
     34: "a 2 MiB page made of 512 blocks",
+    46: "a store read through its own mount while it grows",
+    47: "a store that is newer, read-only, or another user's",
+    48: "every changing call gets EROFS",
+    49: "SEEK_HOLE and SEEK_DATA everywhere, past the end too",
+    50: "stable inodes and times",
+    51: "readdir of 10,000 snapshots that come and go",
+    52: "cp --sparse, tar -S, sha256sum, mmap, sendfile, O_DIRECT",
+    53: "SIGTERM with open files, SIGKILL then remount",
+    54: "interrupted reads leak no pins",
+    55: "names of all kinds",
 }
 
 

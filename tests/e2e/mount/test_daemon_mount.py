@@ -134,7 +134,8 @@ def test_the_option_stands_in_the_file_too(start, store, place, mnt):
     assert memory(mnt).read_bytes() == store.images["guest"]
 
 
-def test_53_sigterm_with_open_files(start, attach, store, mnt):
+# PITFALLS 53
+def test_sigterm_with_open_files(start, attach, store, mnt):
     daemon = start("--mount", mnt)
     _, vmm = attach(daemon)
     fd = os.open(memory(mnt), os.O_RDONLY)
@@ -150,7 +151,8 @@ def test_53_sigterm_with_open_files(start, attach, store, mnt):
     assert memory(mnt).read_bytes() == store.images["guest"]
 
 
-def test_53_sigkill_then_again(start, attach, store, mnt):
+# PITFALLS 53
+def test_sigkill_then_again(start, attach, store, mnt):
     daemon = start("--mount", mnt)
     _, vmm = attach(daemon)
     assert vmm.ask("page", 3) == sha256(store.images["guest"][3 * PAGE:][:PAGE])
@@ -291,7 +293,8 @@ def test_vms_are_served_while_64_readers_scan(start, store, mnt):
     assert daemon.get("/v1/health")["status"] == "ok"
 
 
-def test_52_tools_over_a_whole_tree(start, attach, store, mnt, place):
+# PITFALLS 52
+def test_tools_over_a_whole_tree(start, attach, store, mnt, place):
     """While a VM is served: tar -S, cp --sparse=always, sha256sum, cmp."""
     (place / "state").write_bytes(b"devices" * 1000)
     (place / "memory").write_bytes(make_image(700, seed=2) + b"the end")

@@ -165,7 +165,8 @@ def change_calls(mnt):
 
 
 @pytest.mark.parametrize("option", ["cache=8M", "rdwr_open"])
-def test_48_every_change_is_refused(mount, store, option):
+# PITFALLS 48
+def test_every_change_is_refused(mount, store, option):
     mnt = mount("-o", option).path
     for call, *arguments in change_calls(mnt):
         with pytest.raises(OSError) as e:
@@ -217,7 +218,8 @@ def test_a_private_mapping_of_a_file_opened_for_writing(mount, store):
 
 # Reading
 
-def test_52_a_million_random_reads(mount, store, place):
+# PITFALLS 52
+def test_a_million_random_reads(mount, store, place):
     image = make_image(5000, seed=9) + b"x" * 77
     (place / "original").write_bytes(image)
     store.ctl("publish", "big", "--memory", place / "original")
@@ -231,7 +233,8 @@ def test_52_a_million_random_reads(mount, store, place):
     assert mnt.cache()["evictions"] > 0
 
 
-def test_52_tools_that_copy(mount, rich, place):
+# PITFALLS 52
+def test_tools_that_copy(mount, rich, place):
     mnt = mount().path
     memory = mnt / "snapshots/rich one/memory"
     want = sha256(rich.images["rich one"])
@@ -249,7 +252,8 @@ def test_52_tools_that_copy(mount, rich, place):
     assert sha256((place / "copied").read_bytes()) == want
 
 
-def test_52_tar_and_diff_of_a_whole_tree(mount, rich, place):
+# PITFALLS 52
+def test_tar_and_diff_of_a_whole_tree(mount, rich, place):
     mnt = mount().path
     subprocess.run(["tar", "-S", "-cf", place / "tar", "-C", mnt, "snapshots",
                     "digests"], check=True)
@@ -263,7 +267,8 @@ def test_52_tar_and_diff_of_a_whole_tree(mount, rich, place):
         0.9 * sum(map(len, rich.images.values()))
 
 
-def test_49_seek_in_every_file(mount, rich):
+# PITFALLS 49
+def test_seek_in_every_file(mount, rich):
     mnt = mount().path
     for path in walk(mnt / "snapshots"):
         if os.path.isdir(path):
@@ -328,7 +333,8 @@ def numbers(mnt):
     return result
 
 
-def test_50_inodes_and_times_are_stable(mount, rich):
+# PITFALLS 50
+def test_inodes_and_times_are_stable(mount, rich):
     first = mount()
     before = numbers(first.path)
     assert numbers(first.path) == before
@@ -374,7 +380,8 @@ def test_what_is_open_cannot_be_removed(mount, store):
     fails(errno.ENOENT, open, mnt.memory(), "rb")
 
 
-def test_55_names_of_all_kinds(mount, store):
+# PITFALLS 55
+def test_names_of_all_kinds(mount, store):
     mnt = mount()
     names = ["with space", "ünïcödé-名前", "x" * 255, "é" * 127, "a\\b",
              "*", "...", "a,b=c", "\U0001f600"]
@@ -399,7 +406,8 @@ def copy_manifest(store, to):
     os.rename(manifests.parent / "tmp" / "copy", manifests / to)
 
 
-def test_51_ten_thousand_snapshots_that_come_and_go(mount, store):
+# PITFALLS 51
+def test_ten_thousand_snapshots_that_come_and_go(mount, store):
     count = 1000 if SANITIZED else 10000
     lasting = [f"lasting {n:05}" for n in range(count)]
     for name in lasting:
@@ -545,7 +553,8 @@ def test_other_users_stay_outside_unless_let_in(mount, store, place):
     assert done.returncode == 0 and done.stdout == store.images["guest"]
 
 
-def test_47_a_store_of_a_newer_format(kind, store, place):
+# PITFALLS 47
+def test_a_store_of_a_newer_format(kind, store, place):
     """The version stands behind the magic, and is judged before all else."""
     with open(store.path / "format", "r+b") as f:
         f.seek(8)
@@ -556,7 +565,8 @@ def test_47_a_store_of_a_newer_format(kind, store, place):
     assert not is_mounted(place / "mnt")
 
 
-def test_47_a_store_of_another_user(kind, store, place):
+# PITFALLS 47
+def test_a_store_of_another_user(kind, store, place):
     os.chown(store.path / "snapshots", 65534, 65534)
     with pytest.raises(AssertionError) as e:
         kind(store.path, place / "mnt")
@@ -564,7 +574,8 @@ def test_47_a_store_of_another_user(kind, store, place):
     assert not is_mounted(place / "mnt")
 
 
-def test_47_a_read_only_store(kind, store, place):
+# PITFALLS 47
+def test_a_read_only_store(kind, store, place):
     (place / "bound").mkdir()
     subprocess.run(["mount", "--bind", store.path, place / "bound"],
                    check=True)
@@ -577,7 +588,8 @@ def test_47_a_read_only_store(kind, store, place):
         unmount(place / "bound")
 
 
-def test_46_publishing_from_the_mount_itself(mount, store):
+# PITFALLS 46
+def test_publishing_from_the_mount_itself(mount, store):
     """A store that is read through its own mount while it grows."""
     mnt = mount("-o", "cache=4M")
     image = store.images["guest"]

@@ -95,7 +95,8 @@ def test_a_damaged_manifest(mount, store):  # noqa: F811
     assert len(os.listdir(mnt.path / "digests")) == 1
 
 
-def test_53_sigterm_with_open_files(mount, store):  # noqa: F811
+# PITFALLS 53
+def test_sigterm_with_open_files(mount, store):  # noqa: F811
     mnt = mount()
     fd = os.open(mnt.memory(), os.O_RDONLY)
     inside = os.open(mnt.snapshots, os.O_RDONLY)
@@ -111,7 +112,8 @@ def test_53_sigterm_with_open_files(mount, store):  # noqa: F811
     store.ctl("rm", "guest")
 
 
-def test_53_sigkill_then_mount_again(mount, store):  # noqa: F811
+# PITFALLS 53
+def test_sigkill_then_mount_again(mount, store):  # noqa: F811
     first = mount()
     fd = os.open(first.memory(), os.O_RDONLY)
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
@@ -167,7 +169,8 @@ os.pread(fd, 1 << 20, 0)
 
 
 @pytest.mark.skipif(not INJECT, reason="a build without fault injection")
-def test_54_interrupted_reads_leak_no_pins(mount, store):  # noqa: F811
+# PITFALLS 54
+def test_interrupted_reads_leak_no_pins(mount, store):  # noqa: F811
     image, _ = publish_noise(store, "slow", 2048, 8)
     mnt = mount("-o", "threads=4",
                 env={"PAGER_INJECT": "pack-read:slow=20+"})

@@ -112,7 +112,8 @@ def test_who_uses_it_is_told(start, attach, store, place):
     assert os.listdir(store.path / "removed") == []
 
 
-def test_46_publishing_from_the_daemon_s_own_mount(start, store, place,
+# PITFALLS 46
+def test_publishing_from_the_daemon_s_own_mount(start, store, place,
                                                    mnt):  # noqa: F811
     """It reads through its mount what it writes to its store."""
     image = store.images["guest"]
