@@ -74,6 +74,17 @@ uint64_t hist_percentile(const struct hist *h, double share)
 	return 0;
 }
 
+uint64_t hist_below(const struct hist *h, unsigned int log)
+{
+	unsigned int end = bucket_of(UINT64_C(1) << log);
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < end; i++)
+		sum += atomic_load_explicit(&h->buckets[i],
+					    memory_order_relaxed);
+	return sum;
+}
+
 void hist_add(struct hist *to, const struct hist *from)
 {
 	for (unsigned int i = 0; i < HIST_BUCKETS; i++)

@@ -24,5 +24,8 @@ void hist_record(struct hist *h, uint64_t value);
 /* The upper edge of the bucket that holds the given share (0..1); 0 if none. */
 uint64_t hist_percentile(const struct hist *h, double share);
 
+/* How many records are below 2^log. */
+uint64_t hist_below(const struct hist *h, unsigned int log);
+
 /* Adds all of `from` to `to`; for sums over sessions. */
 void hist_add(struct hist *to, const struct hist *from);

@@ -31,6 +31,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,10 +57,25 @@ static unsigned int choose_shards(size_t limit)
 	return shards;
 }
 
+static size_t charged(const struct cache *c)
+{
+	size_t sum = 0;
+
+	for (unsigned int i = 0; i < CACHE_CHARGE_COUNT; i++)
+		sum += c->charged[i];
+	return sum;
+}
+
+/* The curve may be one of a size that was a little larger. */
+static size_t most_of_curve(uint64_t slots)
+{
+	return curve_bytes(slots + 2 * CURVE_SLACK(slots));
+}
+
 size_t cache_bytes_for(const struct cache *c, uint32_t slots)
 {
-	return sizeof(*c) + PAGER_PAGE_SIZE + c->charged +
-	       curve_bytes((uint64_t)c->shard_count * slots) +
+	return sizeof(*c) + PAGER_PAGE_SIZE + charged(c) +
+	       most_of_curve((uint64_t)c->shard_count * slots) +
 	       c->shard_count * (sizeof(struct shard) + shard_bytes(slots) +
 				 (size_t)slots * PAGER_PAGE_SIZE);
 }
@@ -157,7 +173,7 @@ int cache_new(const struct cache_options *options, struct cache **ret_cache)
 	c->magic = CACHE_MAGIC;
 	lock_init(&c->size_lock, "cache size");
 	hist_init(&c->reads);
-	c->limit = options->limit;
+	c->limit = c->asked = options->limit;
 	c->shard_count = options->shards ? options->shards
 					 : choose_shards(options->limit);
 	r = check_options(options, c);
@@ -171,6 +187,7 @@ int cache_new(const struct cache_options *options, struct cache **ret_cache)
 	r = curve_new((uint64_t)c->shard_count * c->slots, &c->curve);
 	if (r < 0)
 		return r;
+	c->curve_slots = c->slots;
 	*ret_cache = steal_ptr(c);
 	return 0;
 }
@@ -452,47 +469,48 @@ void cache_unhold(struct cache *c, uint64_t block)
 	cache_wake_slot_waiters(s);
 }
 
-static void add_class(const struct cache_class_stats *from,
+/* Of two evictions the later one counts. */
+static void note_eviction(struct cache_class_stats *s, uint32_t ago,
+			  uint32_t after)
+{
+	if (s->evicted && s->evicted_ago <= ago)
+		return;
+	s->evicted = true;
+	s->evicted_ago = ago;
+	s->evicted_after = after;
+}
+
+static void add_class(const struct shard *s, enum cache_class class,
 		      struct cache_class_stats *to)
 {
+	const struct cache_class_stats *from = &s->by_class[class];
+
 #define X(member, help) to->member += from->member;
 	CACHE_CLASS_COUNTERS(X)
 #undef X
+	to->blocks += from->blocks;
+	to->pinned += s->policy.pinned[class];
+	if (from->evicted)
+		note_eviction(to, shard_now() - s->evicted_at[class],
+			      from->evicted_after);
 }
 
-static void add_queues(const struct shard *s, struct cache_stats *sum)
+static void add_slots(const struct shard *s, struct cache_stats *sum)
 {
 	const struct fifo *queues = s->policy.queues;
-	uint32_t ready = 0, pinned = 0;
 
-	for (unsigned int i = 0; i < QUEUE_COUNT; i++) {
-		ready += queues[i].count;
-		pinned += queues[i].pinned;
-	}
-	sum->blocks += ready;
 	sum->held += queues[QUEUE_HELD].count;
-	sum->pinned += s->slots.used - ready + pinned;
 	for (uint32_t slot = s->limit; slot < s->extent; slot++)
 		sum->stragglers += slotmap_has(&s->slots, slot);
-}
-
-static void add_last_eviction(const struct shard *s, struct cache_stats *sum)
-{
-	uint32_t ago = shard_now() - s->evicted_at;
-
-	if (!s->evicted_at || (sum->evicted && sum->evicted_ago <= ago))
-		return;
-	sum->evicted = true;
-	sum->evicted_ago = ago;
-	sum->evicted_after = s->evicted_after;
 }
 
 static void add_shard_stats(struct shard *s, struct cache_stats *sum)
 {
 	LOCK_GUARD(&s->lock);
-	add_queues(s, sum);
-	add_last_eviction(s, sum);
-	sum->metadata += sizeof(*s) + shard_bytes(s->extent);
+	add_slots(s, sum);
+	sum->tables += sizeof(*s) + shard_bytes(s->extent) -
+		       shard_ghost_bytes(s->extent);
+	sum->ghosts += shard_ghost_bytes(s->extent);
 	sum->bytes += (size_t)s->slots.used * PAGER_PAGE_SIZE;
 	sum->capacity += s->limit;
 	sum->holdable += shard_holdable(s->limit);
@@ -500,41 +518,58 @@ static void add_shard_stats(struct shard *s, struct cache_stats *sum)
 	sum->failures += s->failures;
 	sum->contended += s->lock.contended;
 	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++)
-		add_class(&s->by_class[i], &sum->by_class[i]);
+		add_class(s, (enum cache_class)i, &sum->by_class[i]);
 }
 
+/* The sums over the classes; the last eviction is the latest of theirs. */
 static void add_classes(struct cache_stats *sum)
 {
+	struct cache_class_stats last = {0};
+
 	for (unsigned int i = 0; i < CACHE_CLASS_COUNT; i++) {
-#define X(member, help) sum->member += sum->by_class[i].member;
+		const struct cache_class_stats *class = &sum->by_class[i];
+
+#define X(member, help) sum->member += class->member;
 		CACHE_CLASS_COUNTERS(X)
+		CACHE_CLASS_GAUGES(X)
 #undef X
+		if (class->evicted)
+			note_eviction(&last, class->evicted_ago,
+				      class->evicted_after);
 	}
+	sum->evicted = last.evicted;
+	sum->evicted_ago = last.evicted_ago;
+	sum->evicted_after = last.evicted_after;
+}
+
+static void add_reads(const struct hist *reads, struct cache_stats *sum)
+{
+	sum->reads = reads->count;
+	sum->read_ns = reads->sum;
+	sum->read_p50 = hist_percentile(reads, 0.5);
+	sum->read_p99 = hist_percentile(reads, 0.99);
+	for (unsigned int i = 0; i < CACHE_READ_STEPS; i++)
+		sum->read_below[i] = hist_below(
+			reads,
+			(unsigned int)__builtin_ctzll(CACHE_READ_BELOW(i)));
 }
 
 void cache_stats(struct cache *c, struct cache_stats *ret_stats)
 {
-	struct cache_stats sum = {
-		.metadata = sizeof(*c) + PAGER_PAGE_SIZE,
-		.read_p50 = hist_percentile(&c->reads, 0.5),
-		.read_p99 = hist_percentile(&c->reads, 0.99),
-	};
+	struct cache_stats sum = {.tables = sizeof(*c) + PAGER_PAGE_SIZE};
 
 	lock_take(&c->size_lock);
 	sum.limit = c->limit;
-	sum.charged = c->charged;
-	sum.metadata += curve_bytes((uint64_t)c->shard_count * c->slots);
+	memcpy(sum.charged, c->charged, sizeof(sum.charged));
+	sum.bytes = charged(c);
+	sum.curve = curve_bytes((uint64_t)c->shard_count * c->curve_slots);
 	lock_drop(&c->size_lock);
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		add_shard_stats(&c->shards[i], &sum);
-	sum.bytes += sum.metadata + sum.charged;
+	sum.bytes += sum.tables + sum.ghosts + sum.curve;
 	add_classes(&sum);
+	add_reads(&c->reads, &sum);
 	*ret_stats = sum;
-}
-
-const struct hist *cache_read_latency(const struct cache *c)
-{
-	return &c->reads;
 }
 
 static struct curve_lookups count_lookups(struct cache *c)
@@ -553,12 +588,19 @@ static struct curve_lookups count_lookups(struct cache *c)
 	return sum;
 }
 
-void cache_restart_curve(struct cache *c)
+void cache_fit_curve(struct cache *c)
 {
+	uint32_t slack = CURVE_SLACK(c->curve_slots);
+
 	lock_assert_held(&c->size_lock);
+	if (c->slots <= c->curve_slots + slack &&
+	    c->slots >= c->curve_slots - slack)
+		return;
 	/* Without memory the old one goes on, for the old size: it says so. */
-	if (curve_restart(c->curve, (uint64_t)c->shard_count * c->slots) == 0)
-		c->base = count_lookups(c);
+	if (curve_restart(c->curve, (uint64_t)c->shard_count * c->slots) < 0)
+		return;
+	c->base = count_lookups(c);
+	c->curve_slots = c->slots;
 }
 
 void cache_curve(struct cache *c, struct curve_report *ret_report)

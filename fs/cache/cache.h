@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fs/base/hist.h"
 #include "fs/base/list.h"
 
 struct cache;
@@ -151,20 +150,49 @@ void cache_unhold(struct cache *c, uint64_t block); /* one that was held */
 	X(evictions_active, "of these, hit since they last were spared") \
 	X(ghost_hits, "misses on blocks thrown out not long ago")
 
+/* X(member, help): what is there now of each class. */
+#define CACHE_CLASS_GAUGES(X)         \
+	X(blocks, "blocks it put in") \
+	X(pinned, "blocks that a copy reads now, or that are being read")
+
 struct cache_class_stats {
 #define X(member, help) uint64_t member;
 	CACHE_CLASS_COUNTERS(X)
+	CACHE_CLASS_GAUGES(X)
 #undef X
+	/* Of the last eviction for room of a block that it put in: */
+	bool evicted;		/* there was one */
+	uint32_t evicted_ago;	/* seconds */
+	uint32_t evicted_after; /* for how many the block was unused */
 };
+
+/* X(id, name, help): memory of others that counts, see resize_charge(). */
+#define CACHE_CHARGES(X)                                       \
+	X(READS, read_buffers, "read buffers and rings")       \
+	X(DECODERS, decoders, "contexts of the decompressors") \
+	X(LISTS, lists, "lists of blocks of pins and of jobs") \
+	X(TRACE, trace_buffers, "what a trace has still to write")
+
+enum cache_charge {
+#define X(id, name, help) CACHE_CHARGE_##id,
+	CACHE_CHARGES(X)
+#undef X
+		CACHE_CHARGE_COUNT
+};
+
+/* How long reads took: those below 2^14 ns, and below each four times it. */
+#define CACHE_READ_STEPS       10
+#define CACHE_READ_BELOW(step) (UINT64_C(1) << (14 + 2 * (step)))
 
 struct cache_stats {
 	size_t bytes; /* slots in use, metadata and what was charged */
 	size_t limit;
-	size_t metadata; /* of `bytes` */
-	size_t charged;	 /* likewise: see resize_charge() */
-	uint64_t blocks;
+	/* Of `bytes`; beside these it is slots in use. */
+	size_t tables; /* entries, hash tables, slot maps */
+	size_t ghosts;
+	size_t curve;
+	size_t charged[CACHE_CHARGE_COUNT];
 	uint64_t capacity;   /* slots */
-	uint64_t pinned;     /* blocks, those that are being filled too */
 	uint64_t held;	     /* blocks, by cache_hold() */
 	uint64_t holdable;   /* the most that could be */
 	uint64_t stragglers; /* pinned, in the way of a shrink */
@@ -173,21 +201,22 @@ struct cache_stats {
 	uint64_t contended;  /* calls that waited for another's */
 #define X(member, help) uint64_t member;
 	CACHE_CLASS_COUNTERS(X) /* sums over the classes */
+	CACHE_CLASS_GAUGES(X)
 #undef X
 	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
 	/* Of the last eviction for room: */
-	bool evicted;		     /* there was one */
-	uint32_t evicted_ago;	     /* seconds */
-	uint32_t evicted_after;	     /* for how many the block was unused */
-	uint64_t read_p50, read_p99; /* ns from a miss to its block */
+	bool evicted;		/* there was one */
+	uint32_t evicted_ago;	/* seconds */
+	uint32_t evicted_after; /* for how many the block was unused */
+	/* Fills, by the ns from the miss to the block: */
+	uint64_t reads, read_ns; /* how many, and their sum */
+	uint64_t read_p50, read_p99;
+	uint64_t read_below[CACHE_READ_STEPS]; /* see CACHE_READ_BELOW() */
 };
 
 /* The figures of different shards are of slightly different moments. */
 void cache_stats(struct cache *c, struct cache_stats *ret_stats);
 const char *cache_class_name(enum cache_class class);
-
-/* Fills: ns from the miss to the block. Valid as long as the cache. */
-const struct hist *cache_read_latency(const struct cache *c);
 
 struct trace;
 

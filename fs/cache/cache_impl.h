@@ -5,6 +5,7 @@
 
 #include <assert.h>
 
+#include "fs/base/hist.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/observe/curve.h"
 #include "fs/cache/shard/hash.h"
@@ -24,19 +25,26 @@ struct cache {
 
 	/* One change of size at a time. Held over one, not over a wait. */
 	struct lock size_lock;
-	size_t limit;	/* protected by size_lock, as all below */
-	size_t charged; /* memory of others that counts */
-	uint32_t slots; /* of each shard */
+	size_t limit; /* protected by size_lock, as all below */
+	size_t asked; /* the limit that was asked for: less where that is less
+		       * than the least */
+	size_t charged[CACHE_CHARGE_COUNT]; /* memory of others that counts */
+	uint32_t slots;			    /* of each shard */
 
 	struct curve *curve;	   /* safe from any thread */
 	struct curve_lookups base; /* protected by size_lock: when it began */
+	uint32_t curve_slots;	   /* likewise: a shard's, then */
 
 	struct trace *trace; /* NULL: none; constant once threads run */
 	struct hist reads;
 };
 
-/* Begins the curve anew for the present size. With size_lock held. */
-void cache_restart_curve(struct cache *c);
+/*
+ * Begins the curve anew for the present size, if that is another by more than
+ * CURVE_SLACK: the charge for a pin does not end it. With size_lock held.
+ */
+#define CURVE_SLACK(size) ((size) / 16)
+void cache_fit_curve(struct cache *c);
 
 static inline struct shard *cache_shard(struct cache *c, uint64_t hash)
 {

@@ -12,9 +12,11 @@
 #include "fs/cache/admin/resize.h"
 #include "fs/cache/fetch.h"
 #include "fs/cache/observe/trace.h"
+#include "fs/store/pack/codec.h"
 #include "fs/io/confine.h"
 #include "fs/store/lease/removed.h"
 #include "pagerd/control/cache/pressure.h"
+#include "pagerd/control/http/server.h"
 #include "pagerd/control/import/importer.h"
 #include "pagerd/control/mount/daemonmount.h"
 #include "pagerd/uffd/recover/vault.h"
@@ -27,7 +29,22 @@ uint64_t daemon_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* The workers' read buffers count within the bound. */
+/*
+ * What threads need to read and decompress counts within the bound: workers,
+ * those of the control socket, the one of cache jobs, and this one.
+ */
+static int charge_threads(const struct daemon_options *o, struct cache *c)
+{
+	size_t decoders = o->workers + SERVER_THREADS + 2;
+	int r = resize_charge(c, CACHE_CHARGE_READS,
+			      o->workers * fetcher_bytes());
+
+	if (r == 0)
+		r = resize_charge(c, CACHE_CHARGE_DECODERS,
+				  decoders * coder_bytes());
+	return r;
+}
+
 static int make_cache(struct daemon *d, const struct daemon_options *options)
 {
 	const struct cache_options o = {.limit = options->cache_bytes};
@@ -35,7 +52,7 @@ static int make_cache(struct daemon *d, const struct daemon_options *options)
 	int r = cache_new(&o, &d->cache);
 
 	if (r == 0)
-		r = resize_charge(d->cache, options->workers * fetcher_bytes());
+		r = charge_threads(options, d->cache);
 	if (r < 0)
 		return err_wrap(r, "a cache of %llu bytes",
 				(unsigned long long)options->cache_bytes);
@@ -79,6 +96,8 @@ static int open_trace(const struct daemon_options *o, struct daemon *d)
 	if (!o->fault_trace)
 		return 0;
 	r = trace_open(o->fault_trace, TRACE_BYTES_MAX, &d->trace);
+	if (r == 0)
+		r = resize_charge(d->cache, CACHE_CHARGE_TRACE, trace_bytes());
 	if (r == 0)
 		cache_set_trace(d->cache, d->trace);
 	return r;

@@ -62,11 +62,17 @@ GETTER(latency_sum, SECONDS(s->sessions.latency.sum))
 GETTER(latency_count, s->sessions.latency.count)
 GETTER(cache_bytes, s->cache.bytes)
 GETTER(cache_limit, s->cache.limit)
-GETTER(cache_blocks, s->cache.blocks)
-GETTER(cache_pinned, s->cache.pinned)
+#define X(member, help) GETTER(cache_##member, s->cache.by_class[i].member)
+CACHE_CLASS_GAUGES(X)
+#undef X
 GETTER(cache_held, s->cache.held)
-GETTER(cache_metadata, s->cache.metadata)
-GETTER(cache_charged, s->cache.charged)
+GETTER(cache_tables, s->cache.tables)
+GETTER(cache_ghosts, s->cache.ghosts)
+GETTER(cache_curve, s->cache.curve)
+GETTER(cache_charged, s->cache.charged[i])
+GETTER(cache_contended, s->cache.contended)
+GETTER(read_count, s->cache.reads)
+GETTER(read_sum, SECONDS(s->cache.read_ns))
 GETTER(cache_drops, s->cache.drops)
 GETTER(damaged, s->damage.blocks)
 GETTER(damaged_copies, s->damage.copies)
@@ -77,6 +83,38 @@ GETTER(damage_refusals, s->damage.refusals)
 CACHE_CLASS_COUNTERS(X)
 #undef X
 GETTER(cache_failures, s->cache.failures)
+
+static const char *charge_label(int i)
+{
+	static const char *const names[] = {
+#define X(id, name, help) #name,
+		CACHE_CHARGES(X)
+#undef X
+	};
+
+	return names[i];
+}
+
+/* The last one is of all reads. */
+static const char *const read_steps[] = {
+	"1.6384e-05",  "6.5536e-05",  "0.000262144", "0.001048576",
+	"0.004194304", "0.016777216", "0.067108864", "0.268435456",
+	"1.073741824", "4.294967296", "+Inf",
+};
+_Static_assert(sizeof(read_steps) / sizeof(read_steps[0]) ==
+		       CACHE_READ_STEPS + 1,
+	       "CACHE_READ_BELOW() in seconds");
+
+static const char *read_step_label(int i)
+{
+	return read_steps[i];
+}
+
+static double get_read_below(const struct stats *s, int i)
+{
+	return (double)(i < CACHE_READ_STEPS ? s->cache.read_below[i]
+					     : s->cache.reads);
+}
 
 static double get_quantile(const struct stats *s, int i)
 {
@@ -159,16 +197,31 @@ const struct metric metric_rows[] = {
 	    "the block cache, its bookkeeping counted", get_cache_bytes),
 	ONE("pagerd_cache_limit_bytes", "gauge", "bytes", "its bound",
 	    get_cache_limit),
-	ONE("pagerd_cache_blocks", "gauge", NULL, "blocks in it",
-	    get_cache_blocks),
-	ONE("pagerd_cache_pinned_blocks", "gauge", NULL,
-	    "blocks that a copy reads now", get_cache_pinned),
-	ONE("pagerd_cache_held_blocks", "gauge", NULL,
-	    "blocks that pinned snapshots hold", get_cache_held),
-	ONE("pagerd_cache_metadata_bytes", "gauge", "bytes",
-	    "its bookkeeping, counted in its bytes", get_cache_metadata),
-	ONE("pagerd_cache_charged_bytes", "gauge", "bytes",
-	    "read buffers and lists, likewise", get_cache_charged),
+#define X(member, help)                                                        \
+	EACH("pagerd_cache_" #member, "gauge", help, class, CACHE_CLASS_COUNT, \
+	     get_cache_##member),
+	CACHE_CLASS_GAUGES(X)
+#undef X
+		ONE("pagerd_cache_held_blocks", "gauge", NULL,
+		    "blocks that pinned snapshots hold", get_cache_held),
+	ONE("pagerd_cache_tables_bytes", "gauge", "bytes",
+	    "its tables, counted in its bytes", get_cache_tables),
+	ONE("pagerd_cache_ghosts_bytes", "gauge", "bytes",
+	    "its ghost queues, likewise", get_cache_ghosts),
+	ONE("pagerd_cache_curve_bytes", "gauge", "bytes",
+	    "what predicts other sizes, likewise", get_cache_curve),
+	EACH("pagerd_cache_charged_bytes", "gauge",
+	     "memory of its users, likewise", charge, CACHE_CHARGE_COUNT,
+	     get_cache_charged),
+	{"pagerd_cache_read_seconds", "histogram", NULL,
+	 "from a miss to its block", "le", read_step_label, get_one, 0, 0},
+	{"pagerd_cache_read_seconds_bucket", NULL, NULL, NULL, "le",
+	 read_step_label, get_read_below, CACHE_READ_STEPS + 1, 0},
+	ONE("pagerd_cache_read_seconds_sum", NULL, NULL, NULL, get_read_sum),
+	ONE("pagerd_cache_read_seconds_count", NULL, NULL, NULL,
+	    get_read_count),
+	ONE("pagerd_cache_contended_total", "counter", NULL,
+	    "calls that waited for another's", get_cache_contended),
 #define X(member, help)                                                \
 	EACH("pagerd_cache_" #member "_total", "counter", help, class, \
 	     CACHE_CLASS_COUNT, get_cache_##member),

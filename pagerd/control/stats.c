@@ -89,14 +89,26 @@ json_t *stats_to_json(const struct stats *s)
 		stats_cache(&s->cache));
 }
 
-static json_t *class_counters(const struct cache_class_stats *c)
+static json_t *last_eviction(bool evicted, uint32_t ago, uint32_t after)
+{
+	if (!evicted)
+		return json_null();
+	return json_pack("{s:I, s:I}", "seconds_ago", (json_int_t)ago,
+			 "unused_seconds", (json_int_t)after);
+}
+
+static json_t *class_figures(const struct cache_class_stats *c)
 {
 	json_t *object = json_object();
 
 #define X(member, help) \
 	(void)json_object_set_new(object, #member, integer(c->member));
 	CACHE_CLASS_COUNTERS(X)
+	CACHE_CLASS_GAUGES(X)
 #undef X
+	(void)json_object_set_new(
+		object, "last_eviction",
+		last_eviction(c->evicted, c->evicted_ago, c->evicted_after));
 	return object;
 }
 
@@ -107,17 +119,50 @@ static json_t *classes(const struct cache_stats *c)
 	for (int i = 0; i < CACHE_CLASS_COUNT; i++)
 		(void)json_object_set_new(object,
 					  cache_class_name((enum cache_class)i),
-					  class_counters(&c->by_class[i]));
+					  class_figures(&c->by_class[i]));
 	return object;
 }
 
-static json_t *last_eviction(const struct cache_stats *c)
+/* What the bytes are made of. */
+static json_t *memory(const struct cache_stats *c)
 {
-	if (!c->evicted)
-		return json_null();
-	return json_pack("{s:I, s:I}", "seconds_ago",
-			 (json_int_t)c->evicted_ago, "unused_seconds",
-			 (json_int_t)c->evicted_after);
+	uint64_t slots = c->bytes - c->tables - c->ghosts - c->curve;
+	json_t *object = json_object();
+
+#define X(id, name, help) slots -= c->charged[CACHE_CHARGE_##id];
+	CACHE_CHARGES(X)
+#undef X
+	(void)json_object_set_new(object, "slots", integer(slots));
+	(void)json_object_set_new(object, "tables", integer(c->tables));
+	(void)json_object_set_new(object, "ghosts", integer(c->ghosts));
+	(void)json_object_set_new(object, "curve", integer(c->curve));
+#define X(id, name, help)                        \
+	(void)json_object_set_new(object, #name, \
+				  integer(c->charged[CACHE_CHARGE_##id]));
+	CACHE_CHARGES(X)
+#undef X
+	return object;
+}
+
+/* Not summed up: each step has what is in none before it. */
+static json_t *read_latency(const struct cache_stats *c)
+{
+	json_t *list = json_array();
+	uint64_t seen = 0;
+
+	for (int i = 0; i < CACHE_READ_STEPS; i++) {
+		(void)json_array_append_new(
+			list,
+			json_pack("{s:f, s:I}", "below_us",
+				  (double)CACHE_READ_BELOW(i) / 1000, "reads",
+				  (json_int_t)(c->read_below[i] - seen)));
+		seen = c->read_below[i];
+	}
+	(void)json_array_append_new(
+		list,
+		json_pack("{s:n, s:I}", "below_us", "reads",
+			  (json_int_t)(c->reads > seen ? c->reads - seen : 0)));
+	return list;
 }
 
 static json_t *cache_gauges(const struct cache_stats *c)
@@ -125,19 +170,20 @@ static json_t *cache_gauges(const struct cache_stats *c)
 	uint64_t asked = c->hits + c->misses;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-		" s:f, s:I, s:I, s:o, s:o}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I,"
+		" s:I, s:o, s:o, s:o, s:o}",
 		"bytes", (json_int_t)c->bytes, "limit", (json_int_t)c->limit,
-		"metadata_bytes", (json_int_t)c->metadata, "charged_bytes",
-		(json_int_t)c->charged, "blocks", (json_int_t)c->blocks,
-		"capacity", (json_int_t)c->capacity, "pinned",
-		(json_int_t)c->pinned, "held", (json_int_t)c->held, "holdable",
-		(json_int_t)c->holdable, "stragglers",
-		(json_int_t)c->stragglers, "drops", (json_int_t)c->drops,
-		"failures", (json_int_t)c->failures, "hit_ratio",
+		"capacity", (json_int_t)c->capacity, "held",
+		(json_int_t)c->held, "holdable", (json_int_t)c->holdable,
+		"stragglers", (json_int_t)c->stragglers, "drops",
+		(json_int_t)c->drops, "failures", (json_int_t)c->failures,
+		"contended", (json_int_t)c->contended, "hit_ratio",
 		asked ? (double)c->hits / (double)asked : 0.0, "read_p50_us",
 		us(c->read_p50), "read_p99_us", us(c->read_p99),
-		"last_eviction", last_eviction(c), "classes", classes(c));
+		"last_eviction",
+		last_eviction(c->evicted, c->evicted_ago, c->evicted_after),
+		"read_latency", read_latency(c), "memory", memory(c), "classes",
+		classes(c));
 }
 
 json_t *stats_cache(const struct cache_stats *c)
@@ -147,6 +193,7 @@ json_t *stats_cache(const struct cache_stats *c)
 #define X(member, help) \
 	(void)json_object_set_new(object, #member, integer(c->member));
 	CACHE_CLASS_COUNTERS(X)
+	CACHE_CLASS_GAUGES(X)
 #undef X
 	return object;
 }

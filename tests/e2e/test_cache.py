@@ -43,13 +43,21 @@ def test_stats_have_what_is_promised(start, attach, ctl):
                 "hit_ratio", "pinned", "held", "ghost_hits", "read_p50_us"):
         assert isinstance(stats[key], (int, float)), key
     assert stats["limit"] == 16 * MIB and stats["bytes"] <= 16 * MIB
+    assert sum(stats["memory"].values()) == stats["bytes"]
+    assert stats["memory"]["decoders"] > 3 * 96 * 1024
+    assert sum(step["reads"] for step in stats["read_latency"]) == (
+        stats["inserts"])
     assert stats["classes"]["fault"]["misses"] > 0
     assert stats["classes"]["node"]["misses"] > 0
     top = json.loads(ctl(daemon, "cache", "stats", "--snapshots", "--json"))
     assert top["snapshots"][0]["snapshot"] == "guest"
     text = ctl(daemon, "cache", "stats")
-    assert "hit_ratio" in text and "CLASS" in text
+    assert "hit_ratio" in text and "decoders" in text
+    assert re.search(r"CLASS +EVICTED +NEVER-HIT +ACTIVE +LAST", text)
+    assert max(len(line) for line in text.splitlines()) <= 80
     metrics = daemon.get("/metrics")
+    assert 'pagerd_cache_read_seconds_bucket{le="+Inf"} ' in metrics
+    assert 'pagerd_cache_pinned{class="fault"} 0' in metrics
     assert 'pagerd_cache_evictions_unused_total{class="fault"} 0' in metrics
 
 
@@ -152,6 +160,13 @@ def test_a_pin_that_does_not_fit_tells_the_numbers(start, store):
     assert status == 409
     assert answer["error"]["code"] == "does_not_fit"
     assert len(re.findall(r"\d+", answer["error"]["message"])) >= 4
+    # The size that the message names is one that does.
+    enough = re.search(r"a cache of (\d+) has room",
+                       answer["error"]["message"])[1]
+    assert daemon.get("/v1/cache")["limit"] == 8 * MIB
+    daemon.request("POST", "/v1/cache/resize", {"bytes": int(enough)})
+    status, _ = daemon.request("POST", "/v1/cache/pin", {"snapshot": "large"})
+    assert status == 202
 
 
 @pytest.mark.parametrize("body", [

@@ -283,9 +283,9 @@ def test_metrics_are_well_formed(start, attach):
             continue
         name = re.fullmatch(
             r'([a-z_0-9]+)(\{[a-z]+="[^"]*"\})? [0-9.e+-]+', line).group(1)
-        base = re.sub(r"_(sum|count)$", "", name)
+        base = re.sub(r"_(sum|count|bucket)$", "", name)
         kind = dict(families).get(name) or dict(families)[base]
-        assert kind in ("counter", "gauge", "summary")
+        assert kind in ("counter", "gauge", "summary", "histogram")
         assert name.endswith("_total") == (kind == "counter")
 
 

@@ -29,9 +29,9 @@ static void drop_or_count(struct shard *s, uint32_t slot,
 	}
 }
 
-static bool is_idle(const struct entry *e, uint32_t seconds)
+static bool is_recent(const struct entry *e, uint32_t seconds)
 {
-	return e->state == ENTRY_READY && shard_now() - e->used_at >= seconds;
+	return e->state == ENTRY_READY && shard_now() - e->used_at < seconds;
 }
 
 static void evict_slots(struct shard *s, uint32_t from, uint32_t seconds,
@@ -43,7 +43,9 @@ static void evict_slots(struct shard *s, uint32_t from, uint32_t seconds,
 	end = from + STEP < s->extent ? from + STEP : s->extent;
 	for (slot = slotmap_next(&s->slots, from, end); slot < end;
 	     slot = slotmap_next(&s->slots, slot + 1, end))
-		if (seconds == 0 || is_idle(&s->entries[slot], seconds))
+		if (is_recent(&s->entries[slot], seconds))
+			report->recent++;
+		else
 			drop_or_count(s, slot, report);
 }
 
@@ -79,6 +81,22 @@ static uint64_t evict_some(struct shard *s, uint64_t count)
 	return evicted;
 }
 
+/* What nothing could be evicted of. */
+static void count_rest(struct shard *s, struct evict_report *report)
+{
+	const struct fifo *queues = s->policy.queues;
+	uint32_t ready = 0;
+
+	LOCK_GUARD(&s->lock);
+	for (unsigned int i = 0; i < QUEUE_COUNT; i++) {
+		ready += queues[i].count;
+		if (i != QUEUE_HELD)
+			report->pinned += queues[i].pinned;
+	}
+	report->held += queues[QUEUE_HELD].count;
+	report->filling += s->slots.used - ready;
+}
+
 void evict_coldest(struct cache *c, uint64_t blocks,
 		   struct evict_report *report)
 {
@@ -96,6 +114,8 @@ void evict_coldest(struct cache *c, uint64_t blocks,
 		}
 		report->blocks += round;
 	} while (round && blocks);
+	for (unsigned int i = 0; i < c->shard_count && blocks; i++)
+		count_rest(&c->shards[i], report);
 }
 
 void evict_block(struct cache *c, uint64_t block, struct evict_report *report)

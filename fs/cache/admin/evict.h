@@ -18,6 +18,7 @@ struct evict_report {
 	uint64_t filling;
 	uint64_t held;
 	uint64_t absent; /* asked for by name, and not there */
+	uint64_t recent; /* used since the time that was asked for */
 };
 
 void evict_all(struct cache *c, struct evict_report *report);
@@ -25,7 +26,10 @@ void evict_all(struct cache *c, struct evict_report *report);
 /* What nobody has used for so long. */
 void evict_idle(struct cache *c, uint32_t seconds, struct evict_report *report);
 
-/* So many blocks of those that the policy would evict next. */
+/*
+ * So many blocks of those that the policy would evict next. Where there are not
+ * so many, what is left is counted as passed over.
+ */
 void evict_coldest(struct cache *c, uint64_t blocks,
 		   struct evict_report *report);
 

@@ -10,6 +10,7 @@
 
 #include "fs/base/err.h"
 #include "fs/base/lock.h"
+#include "fs/cache/admin/resize.h"
 #include "fs/cache/fetch_read.h"
 
 #define NICE	 10
@@ -25,6 +26,7 @@ struct job {
 	bool is_pin;
 	struct blockset set; /* of a warm; the thread's while under way */
 	size_t at;	     /* likewise */
+	size_t charged;	     /* bytes, for it */
 	uint64_t began_ns;
 
 	/* Protected by the jobs' lock. */
@@ -69,10 +71,19 @@ const char *jobs_state_name(enum job_state state)
 	return names[state];
 }
 
-static void job_free(struct job *job)
+/* The list of a warm counts within the cache's limit. */
+static void drop_list(struct cache *c, struct job *job)
+{
+	if (job->charged)
+		resize_uncharge(c, CACHE_CHARGE_LISTS, job->charged);
+	job->charged = 0;
+	blockset_release(&job->set);
+}
+
+static void job_free(struct cache *c, struct job *job)
 {
 	snapshot_unref(job->snap);
-	blockset_release(&job->set);
+	drop_list(c, job);
 	free(job->name);
 	free(job->error);
 	free(job);
@@ -132,7 +143,7 @@ static void forget_old(struct jobs *j)
 		if (job->state == JOB_RUNNING)
 			continue;
 		list_remove(&job->node);
-		job_free(job);
+		job_free(j->cache, job);
 		ended--;
 	}
 }
@@ -143,7 +154,7 @@ static void end_job(struct jobs *j, struct job *job, enum job_state state)
 	job->state = state;
 	job->ended_ns = now_ns();
 	snapshot_unref(steal_ptr(job->snap));
-	blockset_release(&job->set);
+	drop_list(j->cache, job);
 	j->active--;
 	forget_old(j);
 }
@@ -271,7 +282,7 @@ void jobs_free(struct jobs *j)
 	if (pthread_join(j->thread, NULL))
 		abort(); /* it is ours, and joined once */
 	while ((n = list_pop(&j->list)))
-		job_free(container_of(n, struct job, node));
+		job_free(j->cache, container_of(n, struct job, node));
 	condition_release(&j->changed);
 	lock_release(&j->lock);
 	free(j);
@@ -282,7 +293,7 @@ static int start(struct jobs *j, struct job *job, uint64_t *ret_id)
 {
 	LOCK_GUARD(&j->lock);
 	if (j->active == JOBS_ACTIVE) {
-		job_free(job);
+		job_free(j->cache, job);
 		return err_set(-EBUSY, "%d cache jobs are under way already",
 			       JOBS_ACTIVE);
 	}
@@ -307,10 +318,21 @@ static struct job *job_new(struct snapshot *snap,
 	job->snap = snapshot_ref(snap);
 	job->name = strdup(snapshot_name(snap));
 	if (!job->name) {
-		job_free(job);
+		snapshot_unref(job->snap);
+		free(job);
 		return NULL;
 	}
 	return job;
+}
+
+static int charge_list(struct cache *c, struct job *job)
+{
+	size_t bytes = job->set.count * sizeof(uint64_t);
+	int r = resize_charge(c, CACHE_CHARGE_LISTS, bytes);
+
+	if (r == 0)
+		job->charged = bytes;
+	return r;
 }
 
 int jobs_warm(struct jobs *j, struct snapshot *snap,
@@ -324,8 +346,10 @@ int jobs_warm(struct jobs *j, struct snapshot *snap,
 	r = options->working_set
 		    ? blockset_of_working_set(j->cache, snap, &job->set)
 		    : blockset_of_snapshot(j->cache, snap, &job->set);
+	if (r == 0)
+		r = charge_list(j->cache, job);
 	if (r < 0) {
-		job_free(job);
+		job_free(j->cache, job);
 		return r;
 	}
 	job->blocks = job->set.count;
@@ -343,7 +367,7 @@ int jobs_pin(struct jobs *j, struct snapshot *snap,
 	job->is_pin = true;
 	r = pins_begin(j->pins, snap, &job->blocks);
 	if (r < 0) {
-		job_free(job);
+		job_free(j->cache, job);
 		return r;
 	}
 	r = start(j, job, ret_id);

@@ -59,7 +59,7 @@ static void pin_free(struct pins *p, struct pin *pin)
 	for (size_t i = 0; i < pin->loaded; i++)
 		if (!(pin->set.blocks[i] & BROKEN))
 			cache_unhold(p->cache, pin->set.blocks[i]);
-	resize_uncharge(p->cache, bytes_of(pin));
+	resize_uncharge(p->cache, CACHE_CHARGE_LISTS, bytes_of(pin));
 	blockset_release(&pin->set);
 	snapshot_unref(pin->snap);
 	free(pin);
@@ -116,45 +116,56 @@ static bool is_held(struct shard *s, uint64_t block)
 	       s->entries[slot].state == ENTRY_READY && s->entries[slot].holds;
 }
 
-/* How many more blocks could be held in a shard, below 0 after a shrink. */
-static int64_t room_of(struct shard *s)
+static uint32_t held_in(struct shard *s)
 {
 	LOCK_GUARD(&s->lock);
-	return (int64_t)shard_holdable(s->limit) -
-	       s->policy.queues[QUEUE_HELD].count;
+	return s->policy.queues[QUEUE_HELD].count;
+}
+
+static uint32_t holdable_in(struct shard *s)
+{
+	LOCK_GUARD(&s->lock);
+	return shard_holdable(s->limit);
 }
 
 static int does_not_fit(struct pins *p, const struct blockset *set,
-			const char *name)
+			const char *name, uint32_t most_in_a_shard)
 {
 	struct cache_stats stats;
 
 	cache_stats(p->cache, &stats);
 	return err_set(-ENOSPC,
 		       "%s: its blocks take %zu bytes; of the cache's %zu at "
-		       "most %llu can be pinned, and %llu are already",
+		       "most %llu can be pinned, and %llu are already; a cache "
+		       "of %zu has room for them",
 		       name, set->count * PAGER_PAGE_SIZE, stats.limit,
 		       (unsigned long long)stats.holdable * PAGER_PAGE_SIZE,
-		       (unsigned long long)stats.held * PAGER_PAGE_SIZE);
+		       (unsigned long long)stats.held * PAGER_PAGE_SIZE,
+		       resize_to_hold(p->cache, most_in_a_shard) +
+			       set->count * sizeof(uint64_t));
 }
 
 /* By shard, since a block's shard is given. */
 static int check_room(struct pins *p, const struct blockset *set,
 		      const char *name)
 {
-	int64_t room[CACHE_SHARDS_MAX];
+	uint32_t held[CACHE_SHARDS_MAX], most = 0;
+	bool fits = true;
 
 	for (unsigned int i = 0; i < p->cache->shard_count; i++)
-		room[i] = room_of(&p->cache->shards[i]);
+		held[i] = held_in(&p->cache->shards[i]);
 	for (size_t i = 0; i < set->count; i++) {
 		struct shard *s =
 			cache_shard(p->cache, hash_block(set->blocks[i]));
 
-		if (!is_held(s, set->blocks[i]) &&
-		    --room[s - p->cache->shards] < 0)
-			return does_not_fit(p, set, name);
+		held[s - p->cache->shards] += !is_held(s, set->blocks[i]);
 	}
-	return 0;
+	for (unsigned int i = 0; i < p->cache->shard_count; i++) {
+		fits = fits && held[i] <= holdable_in(&p->cache->shards[i]);
+		if (held[i] > most)
+			most = held[i];
+	}
+	return fits ? 0 : does_not_fit(p, set, name, most);
 }
 
 static int add(struct pins *p, struct pin *pin)
@@ -181,14 +192,16 @@ int pins_begin(struct pins *p, struct snapshot *snap, uint64_t *ret_blocks)
 		free(pin);
 		return r;
 	}
-	pin->snap = snapshot_ref(snap);
-	r = resize_charge(p->cache, bytes_of(pin));
+	/* Its list takes room, too, but not where it cannot fit anyhow. */
+	r = check_room(p, &pin->set, snapshot_name(snap));
+	if (r == 0)
+		r = resize_charge(p->cache, CACHE_CHARGE_LISTS, bytes_of(pin));
 	if (r < 0) {
-		snapshot_unref(snap);
 		blockset_release(&pin->set);
 		free(pin);
 		return r;
 	}
+	pin->snap = snapshot_ref(snap);
 	r = check_room(p, &pin->set, snapshot_name(snap));
 	count = pin->set.count;
 	if (r == 0)

@@ -25,6 +25,16 @@ size_t resize_most(struct cache *c)
 	return cache_bytes_for(c, c->most);
 }
 
+size_t resize_to_hold(struct cache *c, uint32_t blocks)
+{
+	uint32_t slots = blocks > CACHE_SHARD_MIN ? blocks : CACHE_SHARD_MIN;
+
+	while (shard_holdable(slots) < blocks)
+		slots++;
+	LOCK_GUARD(&c->size_lock);
+	return cache_bytes_for(c, slots);
+}
+
 static int set_limit(struct shard *s, uint32_t slots)
 {
 	LOCK_GUARD(&s->lock);
@@ -103,7 +113,7 @@ static int apply(struct cache *c, size_t limit)
 	c->limit = limit;
 	for (unsigned int i = 0; i < c->shard_count; i++)
 		settle(&c->shards[i]);
-	cache_restart_curve(c);
+	cache_fit_curve(c);
 	return 0;
 }
 
@@ -122,6 +132,8 @@ int resize_cache(struct cache *c, size_t limit,
 	cache_stats(c, &before);
 	lock_take(&c->size_lock);
 	r = apply(c, limit);
+	if (r == 0)
+		c->asked = limit;
 	lock_drop(&c->size_lock);
 	if (r < 0 || !ret_report)
 		return r;
@@ -136,23 +148,23 @@ int resize_cache(struct cache *c, size_t limit,
 	return 0;
 }
 
-int resize_charge(struct cache *c, size_t bytes)
+int resize_charge(struct cache *c, enum cache_charge what, size_t bytes)
 {
 	int r;
 
 	LOCK_GUARD(&c->size_lock);
-	c->charged += bytes;
-	r = apply(c, c->limit);
+	c->charged[what] += bytes;
+	r = apply(c, c->asked);
 	if (r < 0)
-		c->charged -= bytes;
+		c->charged[what] -= bytes;
 	return r;
 }
 
-void resize_uncharge(struct cache *c, size_t bytes)
+void resize_uncharge(struct cache *c, enum cache_charge what, size_t bytes)
 {
 	LOCK_GUARD(&c->size_lock);
-	assert(c->charged >= bytes);
-	c->charged -= bytes;
+	assert(c->charged[what] >= bytes);
+	c->charged[what] -= bytes;
 	/* More room than before: what is held fits. */
-	(void)apply(c, c->limit);
+	(void)apply(c, c->asked);
 }

@@ -36,10 +36,13 @@ int resize_cache(struct cache *c, size_t limit,
 /*
  * Counts memory of somebody else's within the limit: read buffers, what
  * commands keep. Takes slots away, or raises the limit where those are the
- * least. -EBUSY as above: nothing was charged.
+ * least, for as long as it is charged. -EBUSY as above: nothing was charged.
  */
-int resize_charge(struct cache *c, size_t bytes);
-void resize_uncharge(struct cache *c, size_t bytes);
+int resize_charge(struct cache *c, enum cache_charge what, size_t bytes);
+void resize_uncharge(struct cache *c, enum cache_charge what, size_t bytes);
+
+/* The limit with which each shard has room to hold so many blocks. */
+size_t resize_to_hold(struct cache *c, uint32_t blocks);
 
 /* The least and the most that the limit can be. */
 size_t resize_least(struct cache *c);

@@ -196,3 +196,8 @@ void trace_stats(struct trace *t, struct trace_stats *ret_stats)
 		.error = t->error,
 	};
 }
+
+size_t trace_bytes(void)
+{
+	return 2 * BATCH * sizeof(struct pager_trace_record);
+}

@@ -28,6 +28,9 @@ void trace_close(struct trace *t);
 void trace_note(struct trace *t, uint32_t session, uint64_t block,
 		enum cache_class class);
 
+/* The memory that a trace takes beside its struct. */
+size_t trace_bytes(void);
+
 struct trace_stats {
 	uint64_t recorded, lost;
 	int error; /* negative errno of the write that ended it; 0: none */

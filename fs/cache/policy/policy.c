@@ -113,15 +113,19 @@ void policy_remove(struct policy *p, uint32_t slot)
 void policy_pin(struct policy *p, struct entry *e)
 {
 	assert(e->state == ENTRY_READY);
-	if (e->pins++ == 0)
-		p->queues[e->queue].pinned++;
+	if (e->pins++ > 0)
+		return;
+	p->queues[e->queue].pinned++;
+	p->pinned[e->class]++;
 }
 
 void policy_unpin(struct policy *p, struct entry *e)
 {
 	assert(e->state == ENTRY_READY && e->pins > 0);
-	if (--e->pins == 0)
-		p->queues[e->queue].pinned--;
+	if (--e->pins > 0)
+		return;
+	p->queues[e->queue].pinned--;
+	p->pinned[e->class]--;
 }
 
 void policy_move(struct policy *p, uint32_t from, uint32_t to)

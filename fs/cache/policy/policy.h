@@ -92,6 +92,7 @@ struct fifo {
 struct policy {
 	struct entry *entries; /* the shard's, by slot */
 	struct fifo queues[QUEUE_COUNT];
+	uint32_t pinned[CACHE_CLASS_COUNT]; /* by who brought it in */
 	struct ghost ghost;
 	uint32_t scan_target;  /* above this the scan queue pays */
 	uint32_t small_target; /* else, above this, the small queue */

@@ -42,6 +42,11 @@ size_t shard_bytes(uint32_t slots)
 	return lay_out(slots).end;
 }
 
+size_t shard_ghost_bytes(uint32_t slots)
+{
+	return pages(policy_bytes(slots));
+}
+
 void shard_init(struct shard *s, struct shard_size size, uint8_t *data,
 		void *memory)
 {
@@ -175,6 +180,8 @@ static void free_slot(struct shard *s, uint32_t slot)
 
 	assert(*link == slot + 1);
 	*link = e->chain;
+	if (e->state == ENTRY_READY)
+		s->by_class[e->class].blocks--;
 	*e = (struct entry){.state = ENTRY_FREE};
 	give_slot(s, slot);
 }
@@ -187,8 +194,9 @@ static void note_eviction(struct shard *s, const struct entry *e)
 	stats->evictions++;
 	stats->evictions_unused += !e->hit;
 	stats->evictions_active += e->uses > 0;
-	s->evicted_at = now;
-	s->evicted_after = now - e->used_at;
+	stats->evicted = true;
+	stats->evicted_after = now - e->used_at;
+	s->evicted_at[e->class] = now;
 }
 
 static void evict(struct shard *s)
@@ -239,6 +247,7 @@ int shard_claim(struct shard *s, uint64_t block, enum cache_class class,
 	};
 	list_init(&e->waiters);
 	s->by_class[class].ghost_hits += policy_miss(&s->policy, e, class);
+	s->policy.pinned[class]++;
 	link = find_link(s, block);
 	assert(!*link);
 	*link = slot + 1;
@@ -258,6 +267,7 @@ void shard_ready(struct shard *s, uint32_t slot, uint8_t kind)
 	e->holds = 0;
 	policy_insert(&s->policy, slot);
 	s->by_class[e->class].inserts++;
+	s->by_class[e->class].blocks++;
 }
 
 void shard_abandon(struct shard *s, uint32_t slot)
@@ -266,6 +276,7 @@ void shard_abandon(struct shard *s, uint32_t slot)
 
 	assert(e->state == ENTRY_FILLING && e->pins == 1);
 	assert(list_empty(&e->waiters));
+	s->policy.pinned[e->class]--;
 	free_slot(s, slot);
 	s->failures++;
 }

@@ -47,10 +47,11 @@ struct shard {
 	 * one that was woken may not want the slot any more.
 	 */
 	struct list_node slot_waiters;
+	/* Without `pinned`, which the policy counts, and `evicted_ago`. */
 	struct cache_class_stats by_class[CACHE_CLASS_COUNT];
 	uint64_t drops, failures;
-	uint64_t evicted_at;	/* seconds of shard_now(); 0: never */
-	uint32_t evicted_after; /* seconds that it had been unused by then */
+	/* By class, seconds of shard_now() of its last eviction for room. */
+	uint32_t evicted_at[CACHE_CLASS_COUNT];
 } __attribute__((aligned(64)));
 
 /* Seconds of CLOCK_MONOTONIC, coarse and cheap; never 0. */
@@ -58,6 +59,7 @@ uint32_t shard_now(void);
 
 /* Of tables for `slots`, beside the struct and the slots themselves. */
 size_t shard_bytes(uint32_t slots);
+size_t shard_ghost_bytes(uint32_t slots); /* of these */
 
 /*
  * A shard of `slots`, which can become one of up to `most`. `memory`:

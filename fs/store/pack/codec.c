@@ -49,6 +49,20 @@ void coder_free(struct coder *c)
 	free(c);
 }
 
+/* Decoding makes none of these grow. */
+size_t coder_bytes(void)
+{
+	struct coder *c = coder_new();
+	size_t bytes = 0;
+
+	if (c)
+		bytes = sizeof(*c) + ZSTD_sizeof_CCtx(c->zstd_in) +
+			ZSTD_sizeof_DCtx(c->zstd_out) +
+			(size_t)LZ4_sizeofState();
+	coder_free(c);
+	return bytes;
+}
+
 static pthread_key_t thread_key;
 static pthread_once_t thread_key_once = PTHREAD_ONCE_INIT;
 static int thread_key_result;

@@ -22,6 +22,9 @@ void coder_free(struct coder *c); /* accepts NULL */
  */
 struct coder *coder_of_thread(void);
 
+/* The memory that a thread's own coder takes; 0 when out of memory. */
+size_t coder_bytes(void);
+
 /* "zstd", "lz4", "none" and back; -EINVAL for other names. */
 int codec_from_name(const char *name, enum pager_codec *ret_codec);
 const char *codec_name(enum pager_codec codec);

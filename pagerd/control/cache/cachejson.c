@@ -119,12 +119,13 @@ json_t *cachejson_snapshots(const struct daemon *d)
 
 json_t *cachejson_evicted(const struct evict_report *r)
 {
-	return json_pack("{s:I, s:o, s:{s:I, s:I, s:I, s:I}}", "blocks",
+	return json_pack("{s:I, s:o, s:{s:I, s:I, s:I, s:I, s:I}}", "blocks",
 			 (json_int_t)r->blocks, "freed_bytes",
 			 bytes_of(r->blocks), "skipped", "pinned",
 			 (json_int_t)r->held, "in_use", (json_int_t)r->pinned,
 			 "being_read", (json_int_t)r->filling, "absent",
-			 (json_int_t)r->absent);
+			 (json_int_t)r->absent, "recent",
+			 (json_int_t)r->recent);
 }
 
 json_t *cachejson_resized(uint64_t asked, const struct resize_report *r)

@@ -17,7 +17,6 @@
 #include "pagerd/control/http/slow/slow.h"
 #include "pagerd/control/import/importer.h"
 
-#define SERVER_THREADS	   4u
 #define SERVER_CONNECTIONS 2048u
 #define SERVER_BODIES	   (64u << 20) /* of all requests together */
 #define SERVER_MEMORY	   (16u << 10) /* a connection's, headers included */

@@ -12,6 +12,8 @@
 
 #include "pagerd/control/daemon.h"
 
+#define SERVER_THREADS 4u
+
 struct server;
 
 /* How long a connection may be silent. */

@@ -104,9 +104,10 @@ static void print_evicted(const json_t *reply)
 	output_line("freed %llu bytes, %llu blocks",
 		    number(reply, "freed_bytes"), number(reply, "blocks"));
 	output_line("passed over: %llu pinned, %llu in use, %llu being read, "
-		    "%llu not in the cache",
+		    "%llu used since, %llu not in the cache",
 		    number(skipped, "pinned"), number(skipped, "in_use"),
-		    number(skipped, "being_read"), number(skipped, "absent"));
+		    number(skipped, "being_read"), number(skipped, "recent"),
+		    number(skipped, "absent"));
 }
 
 static json_t *number_or_null(const struct invocation *inv, enum option_id id,

@@ -9,9 +9,10 @@
 #include "pagerd/ctl/term/output.h"
 #include "pagerd/ctl/term/table.h"
 
-#define PLOT_ROWS    10
-#define PLOT_COLUMN  8
-#define NUMBER_WIDTH 24
+#define PLOT_ROWS      10
+#define PLOT_COLUMN    8
+#define NUMBER_WIDTH   24
+#define EVICTION_WIDTH 64
 
 DEFINE_CLEANUP(json, json_t *, json_decref)
 
@@ -40,31 +41,132 @@ static const char *count(const json_t *object, const char *key,
 	return buf;
 }
 
-static int add_class(struct table *t, const char *name, const json_t *c)
+static void show(const struct table *t)
+{
+	(void)fputc('\n', stdout);
+	table_print(t, stdout);
+}
+
+/* "12 s ago, unused for 340 s" */
+static const char *eviction(const json_t *object, char buf[EVICTION_WIDTH])
+{
+	const json_t *last = json_object_get(object, "last_eviction");
+
+	if (!json_is_object(last))
+		return "-";
+	(void)snprintf(buf, EVICTION_WIDTH, "%llu s ago, unused for %llu s",
+		       (unsigned long long)number(last, "seconds_ago"),
+		       (unsigned long long)number(last, "unused_seconds"));
+	return buf;
+}
+
+static int add_lookups(struct table *t, const char *name, const json_t *c)
 {
 	char cells[7][NUMBER_WIDTH];
 
 	return table_add(
 		t, name, count(c, "hits", cells[0]),
 		count(c, "misses", cells[1]), count(c, "waits", cells[2]),
-		count(c, "inserts", cells[3]), count(c, "evictions", cells[4]),
-		count(c, "evictions_unused", cells[5]),
-		count(c, "ghost_hits", cells[6]));
+		count(c, "inserts", cells[3]), count(c, "ghost_hits", cells[4]),
+		count(c, "blocks", cells[5]), count(c, "pinned", cells[6]));
 }
 
-static int print_classes(const json_t *classes)
+static int add_evictions(struct table *t, const char *name, const json_t *c)
+{
+	char cells[3][NUMBER_WIDTH], last[EVICTION_WIDTH];
+
+	return table_add(t, name, count(c, "evictions", cells[0]),
+			 count(c, "evictions_unused", cells[1]),
+			 count(c, "evictions_active", cells[2]),
+			 eviction(c, last));
+}
+
+/* One row a class, and one of them all. */
+static int print_by_class(struct table *t, const json_t *stats,
+			  int (*add)(struct table *t, const char *name,
+				     const json_t *c))
+{
+	json_t *classes = json_object_get(stats, "classes"), *c;
+	const char *name;
+	int r = 0;
+
+	json_object_foreach(classes, name, c) if (r == 0) r = add(t, name, c);
+	if (r == 0)
+		r = add(t, "all", stats);
+	if (r == 0)
+		show(t);
+	return r;
+}
+
+static int print_lookups(const json_t *stats)
 {
 	struct table *t cleanup(cleanup_table) = table_new(8, 0xfe);
-	const json_t *c;
-	const char *name;
 	int r = t ? table_add(t, "CLASS", "HITS", "MISSES", "WAITS", "INSERTS",
-			      "EVICTED", "NEVER-HIT", "GHOST-HITS")
+			      "GHOST-HITS", "BLOCKS", "IN-USE")
 		  : -ENOMEM;
 
-	json_object_foreach((json_t *)classes, name, c) if (r == 0)
-		r = add_class(t, name, c);
+	return r < 0 ? r : print_by_class(t, stats, add_lookups);
+}
+
+static int print_evictions(const json_t *stats)
+{
+	struct table *t cleanup(cleanup_table) = table_new(5, 0xe);
+	int r = t ? table_add(t, "CLASS", "EVICTED", "NEVER-HIT", "ACTIVE",
+			      "LAST")
+		  : -ENOMEM;
+
+	return r < 0 ? r : print_by_class(t, stats, add_evictions);
+}
+
+static int add_size(struct table *t, const char *name, uint64_t bytes)
+{
+	char size[TEXT_SIZE_MAX];
+
+	return table_add(t, name, text_size(bytes, size));
+}
+
+static int print_memory(const json_t *stats)
+{
+	struct table *t cleanup(cleanup_table) = table_new(2, 0x2);
+	json_t *memory = json_object_get(stats, "memory"), *bytes;
+	const char *name;
+	int r = t ? table_add(t, "MEMORY", "SIZE") : -ENOMEM;
+
+	json_object_foreach(memory, name, bytes) if (r == 0)
+		r = add_size(t, name, number(memory, name));
 	if (r == 0)
-		table_print(t, stdout);
+		r = add_size(t, "all", number(stats, "bytes"));
+	if (r == 0)
+		r = add_size(t, "limit", number(stats, "limit"));
+	if (r == 0)
+		show(t);
+	return r;
+}
+
+static int add_step(struct table *t, const json_t *step)
+{
+	char below[NUMBER_WIDTH] = "longer", reads[NUMBER_WIDTH];
+
+	if (json_is_number(json_object_get(step, "below_us")))
+		(void)snprintf(below, sizeof(below), "< %.0f us",
+			       real(step, "below_us"));
+	return table_add(t, below, count(step, "reads", reads));
+}
+
+static int print_reads(const json_t *steps)
+{
+	struct table *t cleanup(cleanup_table) = table_new(2, 0x3);
+	const json_t *step;
+	size_t i;
+	int r = t ? table_add(t, "READ-TIME", "READS") : -ENOMEM;
+
+	json_array_foreach(steps, i, step)
+	{
+		if (r == 0 && number(step, "reads"))
+			r = add_step(t, step);
+	}
+	if (r == 0)
+		show(t);
 	return r;
 }
 
@@ -85,7 +187,7 @@ static int print_pins(const json_t *pins)
 				      text_size(number(p, "bytes"), size));
 	}
 	if (r == 0 && i)
-		table_print(t, stdout);
+		show(t);
 	return r;
 }
 
@@ -109,7 +211,7 @@ static int print_jobs(const json_t *jobs)
 				count(j, "done", cells[2]), text(j, "error"));
 	}
 	if (r == 0 && i)
-		table_print(t, stdout);
+		show(t);
 	return r;
 }
 
@@ -129,29 +231,64 @@ static int print_snapshots(const json_t *snapshots)
 				      text_size(number(s, "bytes"), size));
 	}
 	if (r == 0 && i)
-		table_print(t, stdout);
+		show(t);
 	return r;
 }
 
-/* The parts that have tables of their own. */
-static const char *const parts[] = {"classes", "pins", "jobs", "snapshots"};
+/* What the tables tell. */
+static const char *const told[] = {
+	"bytes",
+	"limit",
+	"memory",
+	"hits",
+	"misses",
+	"waits",
+	"inserts",
+	"evictions",
+	"evictions_unused",
+	"evictions_active",
+	"ghost_hits",
+	"blocks",
+	"pinned",
+	"classes",
+	"last_eviction",
+	"read_latency",
+	"pins",
+	"jobs",
+	"snapshots",
+};
+
+static int print_tables(const json_t *stats)
+{
+	int r = print_memory(stats);
+
+	if (r == 0)
+		r = print_lookups(stats);
+	if (r == 0)
+		r = print_evictions(stats);
+	if (r == 0 && number(stats, "inserts"))
+		r = print_reads(json_object_get(stats, "read_latency"));
+	if (r == 0)
+		r = print_pins(json_object_get(stats, "pins"));
+	if (r == 0)
+		r = print_jobs(json_object_get(stats, "jobs"));
+	if (r == 0)
+		r = print_snapshots(json_object_get(stats, "snapshots"));
+	return r;
+}
 
 int cacheshow_stats(const struct invocation *inv, const json_t *stats)
 {
 	json_t *rest cleanup(cleanup_json) = json_copy((json_t *)stats);
 	int r = STATUS_DONE;
 
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-		(void)json_object_del(rest, parts[i]);
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
+		(void)json_object_del(rest, told[i]);
 	r = output_fields(inv, rest);
 	if (r != STATUS_DONE || inv->quiet)
 		return r;
-	if ((r = print_classes(json_object_get(stats, "classes"))) < 0 ||
-	    (r = print_pins(json_object_get(stats, "pins"))) < 0 ||
-	    (r = print_jobs(json_object_get(stats, "jobs"))) < 0 ||
-	    (r = print_snapshots(json_object_get(stats, "snapshots"))) < 0)
-		return output_error(inv->command->name, r);
-	return STATUS_DONE;
+	r = print_tables(stats);
+	return r < 0 ? output_error(inv->command->name, r) : STATUS_DONE;
 }
 
 static int add_point(struct table *t, const json_t *p)

@@ -83,7 +83,7 @@ static int teardown(void **state)
 	jobs_free(rig->jobs);
 	pins_free(rig->pins);
 	assert_int_equal(rig_stats(rig->cache).held, 0);
-	assert_int_equal(rig_stats(rig->cache).charged, 0);
+	assert_int_equal(rig_stats(rig->cache).charged[CACHE_CHARGE_LISTS], 0);
 	cache_free(rig->cache);
 	snapshot_unref(rig->a);
 	snapshot_unref(rig->b);
@@ -284,7 +284,8 @@ static void a_pinned_snapshot_stays(void **state)
 
 	pin(rig, rig->a);
 	assert_int_equal(rig_stats(rig->cache).held, a.count);
-	assert_int_equal(rig_stats(rig->cache).charged, a.count * 8);
+	assert_int_equal(rig_stats(rig->cache).charged[CACHE_CHARGE_LISTS],
+			 a.count * 8);
 	assert_int_equal(pins_begin(rig->pins, rig->a, &blocks), -ENOTUNIQ);
 	(void)rig_use_run(rig->cache, FOREIGN, 20000, CACHE_FAULT);
 	assert_int_equal(present(rig, &a), a.count);

@@ -344,16 +344,17 @@ static void what_others_use_is_counted(void **state)
 
 	(void)state;
 	(void)rig_use_run(c, 0, full, CACHE_FAULT);
-	assert_int_equal(resize_charge(c, 2 * MIB), 0);
+	assert_int_equal(resize_charge(c, CACHE_CHARGE_READS, 2 * MIB), 0);
 	assert_true(capacity(c) <= full - 2 * MIB / 4200);
 	assert_true(rig_stats(c).bytes <= 8 * MIB);
-	assert_int_equal(rig_stats(c).charged, 2 * MIB);
+	assert_int_equal(rig_stats(c).charged[CACHE_CHARGE_READS], 2 * MIB);
 	/* More than there is: the least cache beside it. */
-	assert_int_equal(resize_charge(c, 16 * MIB), 0);
+	assert_int_equal(resize_charge(c, CACHE_CHARGE_READS, 16 * MIB), 0);
 	assert_int_equal(rig_stats(c).limit, resize_least(c));
 	assert_true(rig_stats(c).limit > 18 * MIB);
-	resize_uncharge(c, 18 * MIB);
-	(void)resize(c, 8 * MIB);
+	resize_uncharge(c, CACHE_CHARGE_READS, 18 * MIB);
+	/* The bound that was asked for is back. */
+	assert_int_equal(rig_stats(c).limit, 8 * MIB);
 	assert_int_equal(capacity(c), full);
 	cache_free(c);
 }
@@ -397,6 +398,69 @@ static void evicts_by_name_and_by_age(void **state)
 	cache_free(c);
 }
 
+/* What each class has brought in, what of it is in use, and all bytes. */
+static void what_is_there_is_told_by_class(void **state)
+{
+	struct cache *c = rig_cache(8 * MIB, 2);
+	struct cache_ref ref, filling;
+	struct cache_stats s;
+
+	(void)state;
+	(void)rig_use_run(c, 0, 20, CACHE_FAULT);
+	(void)rig_use_run(c, 10, 40, CACHE_MOUNT);
+	assert_int_equal(
+		cache_get(c, memory_source_block(30), CACHE_FAULT, NULL, &ref),
+		CACHE_HIT);
+	assert_int_equal(cache_get(c, memory_source_block(99), CACHE_NODE, NULL,
+				   &filling),
+			 CACHE_FILL);
+	s = rig_stats(c);
+	assert_int_equal(s.by_class[CACHE_FAULT].blocks, 20);
+	assert_int_equal(s.by_class[CACHE_MOUNT].blocks, 30);
+	assert_int_equal(s.by_class[CACHE_NODE].blocks, 0);
+	assert_int_equal(s.blocks, 50);
+	assert_int_equal(s.by_class[CACHE_FAULT].pinned, 0);
+	assert_int_equal(s.by_class[CACHE_MOUNT].pinned, 1);
+	assert_int_equal(s.by_class[CACHE_NODE].pinned, 1);
+	assert_int_equal(s.pinned, 2);
+	assert_int_equal(s.bytes, s.tables + s.ghosts + s.curve + 51 * 4096);
+	cache_unpin(&ref);
+	cache_fill_failed(&filling, -EIO);
+	evict_all(c, &(struct evict_report){0});
+	s = rig_stats(c);
+	assert_int_equal(s.pinned, 0);
+	assert_int_equal(s.blocks, 0);
+	assert_int_equal(s.by_class[CACHE_MOUNT].blocks, 0);
+	cache_free(c);
+}
+
+/* More than there is: the report tells what stays, and why. */
+static void the_coldest_of_too_few(void **state)
+{
+	struct cache *c = rig_cache(8 * MIB, 2);
+	struct evict_report report = {0};
+	struct cache_ref ref, filling;
+
+	(void)state;
+	(void)rig_use_run(c, 0, 20, CACHE_FAULT);
+	hold_run(c, 0, 5);
+	assert_int_equal(
+		cache_get(c, memory_source_block(7), CACHE_FAULT, NULL, &ref),
+		CACHE_HIT);
+	assert_int_equal(cache_get(c, memory_source_block(99), CACHE_NODE, NULL,
+				   &filling),
+			 CACHE_FILL);
+	evict_coldest(c, 1000, &report);
+	assert_int_equal(report.blocks, 14);
+	assert_int_equal(report.held, 5);
+	assert_int_equal(report.pinned, 1);
+	assert_int_equal(report.filling, 1);
+	cache_unpin(&ref);
+	cache_fill_failed(&filling, -EIO);
+	unhold_run(c, 0, 5);
+	cache_free(c);
+}
+
 static void evictions_are_told_apart(void **state)
 {
 	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
@@ -423,7 +487,16 @@ static void evictions_are_told_apart(void **state)
 		(void)rig_use_run(c, 5 * full, full, CACHE_FAULT);
 	stats = rig_stats(c);
 	assert_true(stats.by_class[CACHE_FAULT].evictions_active > 0);
+	assert_true(stats.by_class[CACHE_FAULT].evicted);
+	assert_true(stats.by_class[CACHE_MOUNT].evicted);
+	assert_false(stats.by_class[CACHE_VERIFY].evicted);
+	assert_in_range(stats.evicted_ago, 0,
+			stats.by_class[CACHE_MOUNT].evicted_ago);
 	assert_true(stats.read_p99 > 0);
+	assert_int_equal(stats.reads, stats.inserts);
+	for (int i = 1; i < CACHE_READ_STEPS; i++)
+		assert_in_range(stats.read_below[i], stats.read_below[i - 1],
+				stats.reads);
 	cache_free(c);
 }
 
@@ -550,6 +623,8 @@ int main(void)
 		cmocka_unit_test(a_shrink_below_what_is_held_is_refused),
 		cmocka_unit_test(what_others_use_is_counted),
 		cmocka_unit_test(evicts_by_name_and_by_age),
+		cmocka_unit_test(what_is_there_is_told_by_class),
+		cmocka_unit_test(the_coldest_of_too_few),
 		cmocka_unit_test(evictions_are_told_apart),
 		cmocka_unit_test(commands_among_faults),
 	};
