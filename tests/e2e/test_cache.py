@@ -1,10 +1,14 @@
 """The cache as its operator sees it: figures, commands, bounds."""
+import contextlib
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -220,6 +224,102 @@ def test_a_trace_is_written_and_replayed(start, attach, place):
     assert "look-ups recorded" in daemon.wait_log("fault trace: ")
     assert (trace.stat().st_size - 32) % 24 == 0
     assert trace.stat().st_size > 32 + 60 * 24
+
+
+V2 = pathlib.Path("/sys/fs/cgroup")
+V1 = V2 / "memory"
+
+
+def own_group():
+    """The folder of our control group, and its files' names."""
+    groups = pathlib.Path("/proc/self/cgroup").read_text()
+    for root, line, names in (
+            (V2, "0::", ("memory.max", "memory.events")),
+            (V1, ":memory:", ("memory.limit_in_bytes", "memory.oom_control"))):
+        for path in re.findall(re.escape(line) + "(.*)", groups):
+            folder = root / path.lstrip("/")
+            if (folder / names[0].replace("max", "current")).exists():
+                return folder, names
+    pytest.skip("no control group with a memory controller")
+    raise AssertionError
+
+
+@pytest.fixture
+def group():
+    """A control group of 192 MiB; in it: run there. Also how many it killed."""
+    own, (limit, events) = own_group()
+    folder = own / f"pagerd-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / limit).write_text(str(192 * MIB))
+    except OSError as error:
+        pytest.skip(f"no control group of our own: {error}")
+
+    class Group:
+        @contextlib.contextmanager
+        def entered(self):
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+            yield
+            (own / "cgroup.procs").write_text(str(os.getpid()))
+
+        def killed(self):
+            text = (folder / events).read_text()
+            return int(re.search(r"oom_kill (\d+)", text)[1])
+
+    yield Group()
+    # Its processes are gone, but not all at once from its list.
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            return
+        time.sleep(0.01)
+
+
+# Takes memory as a VM that grows does, and holds it till its input ends.
+HOG = """
+import sys
+memory = []
+for _ in range(26):
+    memory.append(bytearray(4 << 20))
+    print(len(memory), flush=True)
+    sys.stdin.read(1)
+"""
+
+
+def test_the_cache_gives_way_before_anybody_is_killed(start, store, group):
+    """In a real control group: the cache and a VM want more than there is."""
+    if re.search(b"__[at]san_init", PAGERD.read_bytes()):
+        pytest.skip("a sanitizer's shadow memory counts")
+    store.publish("large", os.urandom(112 * MIB))
+    with group.entered():
+        daemon = start("--memory-pressure", "on", "--cache", "144M",
+                       "--workers", "1")
+        hog = subprocess.Popen([sys.executable, "-c", HOG], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with hog:
+        daemon.request("POST", "/v1/cache/warm", {"snapshot": "large"})
+        while daemon.get("/v1/cache")["jobs"][0]["state"] == "running":
+            pass
+        assert resident(daemon) > 112 * MIB
+        for n in range(1, 27):
+            assert hog.stdout.readline() == f"{n}\n", group.killed()
+            time.sleep(0.1)  # a VM that boots, not one that explodes
+            hog.stdin.write("x")
+            hog.stdin.flush()
+        assert "MiB to" in daemon.wait_log("memory pressure: ")
+        assert daemon.get("/v1/cache")["limit"] < 100 * MIB
+    assert hog.returncode == 0
+    assert group.killed() == 0
+    least = daemon.get("/v1/cache")["limit"]
+    while daemon.get("/v1/cache")["limit"] <= least:
+        time.sleep(0.1)
+    session = daemon.create("large")
+    vmm = Vmm(session["socket_path"], 112 * MIB)
+    try:
+        assert vmm.ask("page", 9) == sha256(
+            store.images["large"][9 * PAGE:10 * PAGE])
+    finally:
+        vmm.kill()
 
 
 def test_memory_pressure_is_watched_where_it_is_asked_for(start):
