@@ -31,7 +31,8 @@ uint64_t daemon_now(void)
 
 /*
  * What threads need to read and decompress counts within the bound: workers,
- * those of the control socket, the one of cache jobs, and this one.
+ * those of the control socket, the one of cache jobs, and this one. A mount
+ * counts its own.
  */
 static int charge_threads(const struct daemon_options *o, struct cache *c)
 {

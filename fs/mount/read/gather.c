@@ -74,6 +74,11 @@ void gather_close(struct gather *g)
 	free(g);
 }
 
+size_t gather_bytes(void)
+{
+	return sizeof(struct gather) + GATHER_BUFFER_SIZE + STORED_SIZE;
+}
+
 uint8_t *gather_buffer(struct gather *g)
 {
 	return g->buffer;

@@ -33,6 +33,9 @@ int gather_open(struct gather **ret_gather); /* -ENOMEM */
 void gather_close(struct gather *g);	     /* accepts NULL */
 DEFINE_CLEANUP(gather, struct gather *, gather_close)
 
+/* The memory that one takes. */
+size_t gather_bytes(void);
+
 /* GATHER_BUFFER_SIZE bytes, page-aligned. */
 uint8_t *gather_buffer(struct gather *g);
 

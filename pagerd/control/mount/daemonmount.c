@@ -9,7 +9,10 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/cache/admin/resize.h"
 #include "fs/mount/mount.h"
+#include "fs/mount/read/gather.h"
+#include "fs/store/pack/codec.h"
 #include "pagerd/control/cache/cachejson.h"
 #include "pagerd/control/stats.h"
 
@@ -76,6 +79,17 @@ static unsigned int most_open(void)
 	return (unsigned int)(limit.rlim_cur / OPEN_SHARE);
 }
 
+/* What its threads read and decompress with counts within the bound. */
+static int charge_threads(struct cache *c)
+{
+	int r = resize_charge(c, CACHE_CHARGE_READS, THREADS * gather_bytes());
+
+	if (r == 0)
+		r = resize_charge(c, CACHE_CHARGE_DECODERS,
+				  THREADS * coder_bytes());
+	return r;
+}
+
 static int mount_and_start(struct daemon *d, struct daemonmount *m)
 {
 	const struct mount_options options = {
@@ -107,7 +121,9 @@ int daemonmount_new(struct daemon *d, const char *path,
 
 	if (!m || !(m->path = strdup(path)))
 		return -ENOMEM;
-	r = mount_and_start(d, m);
+	r = charge_threads(d->cache);
+	if (r == 0)
+		r = mount_and_start(d, m);
 	if (r < 0)
 		return r;
 	log_info("mounted path=%s", m->path);
