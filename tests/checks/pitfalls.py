@@ -56,7 +56,7 @@ def main():
     where = collections.defaultdict(set)
     for kind in ("*.c", "*.py"):
         for path in (TOP / "tests").rglob(kind):
-            if path != pathlib.Path(__file__).resolve():
+            if path.resolve() != pathlib.Path(__file__).resolve():
                 for number in named_in(path):
                     where[number].add(path.stem)
     for number, what in PITFALLS.items():

@@ -3,7 +3,10 @@
  * give back random pages of a snapshot's memory, and know what every byte of
  * it must be.
  *
- *   survivor RUNTIME SNAPSHOT IMAGE SEED
+ *   survivor RUNTIME SNAPSHOT|SOCKET IMAGE SEED
+ *
+ * IMAGE is what the snapshot looks like, with the overlays of a session that
+ * was made already and whose socket is named in the snapshot's place.
  *
  * It says "mapped" once its memory is served. With the end of its stdin it
  * checks all of its memory, says "ok OPERATIONS" and exits 0. It exits 1 as
@@ -152,7 +155,8 @@ static void get_memory(const char *runtime, const char *snapshot)
 	options.size = pages * PAGE;
 	if (pager_open(runtime, &p) < 0)
 		exit(3);
-	if (pager_session_create(p, &session, &s) < 0 ||
+	if ((snapshot[0] == '/' ? pager_session_attach(p, snapshot, &s)
+				: pager_session_create(p, &session, &s)) < 0 ||
 	    pager_map(s, &options, &m) < 0) {
 		(void)fprintf(stderr, "survivor: %s\n", pager_error(p));
 		exit(3);

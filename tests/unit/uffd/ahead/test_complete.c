@@ -171,14 +171,18 @@ static void overlays_are_completed(void **state)
 	free(expected);
 }
 
-/* Threads that touch and give back pages all through it. */
+/*
+ * Threads that touch and give back pages all through it: a fault that comes
+ * just when the memory is unregistered is woken, too.
+ */
 static void a_busy_guest_is_completed(void **state)
 {
 	struct test *t = *state;
 
-	for (int round = 0; round < 5; round++) {
+	for (int round = 0; round < 25; round++) {
 		start(t);
-		vmm_say(&t->v, CLIENT_CHURN, 0, (const uint64_t[3]){600, 60});
+		vmm_say(&t->v, CLIENT_CHURN, 0,
+			(const uint64_t[3]){600, round % 5 ? 2000 : 60});
 		complete(t);
 		assert_int_equal(vmm_reply(&t->v), 0);
 		assert_int_equal(VMM_DO(&t->v, CLIENT_READ, 0, 700 * PAGE,
