@@ -20,7 +20,8 @@ int nodes_setup(void **state)
 	nodes = (struct nodes){.room = 16384};
 	nodes.pages = calloc(nodes.room, sizeof(*nodes.pages));
 	nodes.kinds = calloc(nodes.room, 1);
-	return nodes.pages && nodes.kinds ? 0 : -1;
+	nodes.hashes = calloc(nodes.room, sizeof(*nodes.hashes));
+	return nodes.pages && nodes.kinds && nodes.hashes ? 0 : -1;
 }
 
 int nodes_teardown(void **state)
@@ -28,13 +29,26 @@ int nodes_teardown(void **state)
 	(void)state;
 	free(nodes.pages);
 	free(nodes.kinds);
+	free(nodes.hashes);
 	return 0;
 }
 
-static size_t find(uint8_t kind, const uint8_t *node)
+static uint64_t hash_of(const uint8_t *node)
+{
+	uint64_t hash = 1, word;
+
+	for (size_t at = 0; at < PAGER_PAGE_SIZE; at += sizeof(word)) {
+		memcpy(&word, node + at, sizeof(word));
+		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
+
+static size_t find(uint8_t kind, uint64_t hash, const uint8_t *node)
 {
 	for (size_t n = 0; n < nodes.count; n++)
-		if (nodes.kinds[n] == kind &&
+		if (nodes.hashes[n] == hash && nodes.kinds[n] == kind &&
 		    memcmp(nodes.pages[n], node, PAGER_PAGE_SIZE) == 0)
 			return n;
 	return nodes.count;
@@ -44,12 +58,14 @@ static size_t find(uint8_t kind, const uint8_t *node)
 static int put(void *arg, enum pager_kind kind, const uint8_t *node,
 	       uint64_t *ret_block)
 {
-	size_t n = find((uint8_t)kind, node);
+	uint64_t hash = hash_of(node);
+	size_t n = find((uint8_t)kind, hash, node);
 
 	(void)arg;
 	if (n == nodes.count) {
 		assert_true(nodes.count < nodes.room);
 		nodes.kinds[n] = (uint8_t)kind;
+		nodes.hashes[n] = hash;
 		memcpy(nodes.pages[n], node, PAGER_PAGE_SIZE);
 		nodes.count++;
 	}

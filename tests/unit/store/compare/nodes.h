@@ -11,6 +11,7 @@
 extern struct nodes {
 	uint8_t (*pages)[PAGER_PAGE_SIZE];
 	uint8_t *kinds;
+	uint64_t *hashes;
 	size_t count, room;
 	unsigned int reads;
 	uint64_t bad; /* a block whose read is -EBADMSG; 0: none */
