@@ -2,12 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "pagerd/control/http/server.h"
 #include "pagerd/control/lifecycle.h"
 #include "pagerd/options.h"
+#include "pagerd/sandbox/sandbox.h"
 
 enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -30,7 +32,18 @@ static void raise_file_limit(void)
 			 strerrordesc_np(errno));
 }
 
-static int serve(struct daemon *daemon)
+/* VMs are better served without than not at all. */
+static void confine_ourselves(const struct daemon_options *o)
+{
+	const struct sandbox sandbox = {.mounts = o->mount};
+	int r = sandbox_daemon(&sandbox);
+
+	if (r < 0)
+		log_warn("no system call is kept from us: %s",
+			 strerrordesc_np(-r));
+}
+
+static int serve(struct daemon *daemon, const struct daemon_options *o)
 {
 	struct server *server;
 	int fd, r;
@@ -41,11 +54,23 @@ static int serve(struct daemon *daemon)
 	r = server_new(daemon, fd, SERVER_SILENCE_S, &server);
 	if (r < 0)
 		return r;
+	if (o->sandbox)
+		confine_ourselves(o);
 	r = lifecycle_run(daemon);
 	server_free(server);
 	if (r > 0)
 		daemon_leave(daemon);
 	return r;
+}
+
+/* An ordinary user unmounts by fusermount3, another program. */
+static bool choose_sandbox(const struct options *o)
+{
+	if (!o->sandbox || !o->mount || geteuid() == 0)
+		return o->sandbox;
+	log_info("the sandbox is off: an ordinary user with a mount needs "
+		 "another program to unmount it");
+	return false;
 }
 
 static int run(const struct options *o)
@@ -59,6 +84,7 @@ static int run(const struct options *o)
 		.imports = (const char *const *)o->imports,
 		.import_count = o->import_count,
 		.memory_pressure = o->memory_pressure,
+		.sandbox = choose_sandbox(o),
 		.workers = o->workers,
 		.max_sessions = o->max_sessions,
 		.stuck_after_ns = o->stuck_after_ns,
@@ -76,10 +102,12 @@ static int run(const struct options *o)
 	log_set_level(o->log_level);
 	raise_file_limit();
 	lifecycle_block_signals();
+	if (options.sandbox && sandbox_capabilities(o->mount) < 0)
+		log_warn("all capabilities are kept: %s", err_text(-EPERM));
 	r = daemon_new(&options, &daemon);
 	if (r < 0)
 		return r;
-	r = serve(daemon);
+	r = serve(daemon, &options);
 	daemon_free(daemon);
 	return r;
 }

@@ -121,6 +121,14 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "bytes a second of each of these",
 		 "How many bytes a second are installed in each session that "
 		 "is completed by complete-after. 0 is no limit."},
+	[OPTION_SANDBOX] =
+		{"sandbox", "on|off", NULL, "on", "on",
+		 "keep few system calls and capabilities",
+		 "on: once it runs, the daemon drops the capabilities that it "
+		 "does not need and lets the kernel refuse every system call "
+		 "that is none of its own. Where the kernel cannot, a warning "
+		 "says so. For an ordinary user with --mount it is off, since "
+		 "to unmount then takes another program."},
 	[OPTION_LOG_LEVEL] =
 		{"log-level", "LEVEL", NULL, "info", "info",
 		 "error, warn, info or debug",
@@ -476,6 +484,7 @@ static int convert(struct values *v, struct options *o)
 			     &o->max_sessions)) < 0 ||
 	    (r = parse_number(&v->of[OPTION_STUCK_AFTER], 1, STUCK_AFTER_MAX,
 			      &seconds)) < 0 ||
+	    (r = parse_switch(&v->of[OPTION_SANDBOX], &o->sandbox)) < 0 ||
 	    (r = parse_level(&v->of[OPTION_LOG_LEVEL], &o->log_level)) < 0)
 		return r;
 	o->stuck_after_ns = seconds * 1000000000;

@@ -31,6 +31,7 @@ enum option_id {
 	OPTION_COMPLETE_AFTER,
 	OPTION_COMPLETE_PARALLEL,
 	OPTION_COMPLETE_RATE,
+	OPTION_SANDBOX,
 	OPTION_LOG_LEVEL,
 	OPTION_EXIT_WHEN_DRAINED,
 	OPTION_CONFIG,
@@ -80,6 +81,7 @@ struct options {
 	uint64_t complete_age_ns; /* 0: never */
 	unsigned int complete_parallel;
 	uint64_t complete_rate; /* bytes/s; 0: no limit */
+	bool sandbox;
 	enum log_level log_level;
 	bool exit_when_drained;
 	bool help, version; /* asked for: nothing else was looked at */

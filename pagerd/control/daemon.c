@@ -127,7 +127,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 
 	/* Before the cache is there, and threads: see vault.h. */
 	if (r == 0)
-		r = vault_open(rundir_path(d->rundir), &d->vault);
+		r = vault_open(rundir_path(d->rundir), o->sandbox, &d->vault);
 	if (r == 0)
 		r = confine_new(o->imports, o->import_count, &d->imports);
 	if (r == 0)

@@ -16,6 +16,7 @@ struct daemon_options {
 	const char *store;
 	const char *runtime;
 	const char *mount; /* NULL: none */
+	bool sandbox;	   /* keep little, see sandbox/sandbox.h */
 	uint64_t cache_bytes;
 	const char *fault_trace;    /* NULL: none */
 	const char *const *imports; /* folders, see fs/io/confine.h */

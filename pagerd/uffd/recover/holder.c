@@ -15,6 +15,7 @@
 
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
+#include "pagerd/sandbox/sandbox.h"
 #include "pagerd/uffd/memory/uffd.h"
 
 #define LISTEN_FD 3
@@ -229,7 +230,7 @@ static void hold(struct holder *h, int listener, const char *path)
 }
 
 /* Nothing of the daemon's is kept but the socket: its locks, above all. */
-static void child(int listener, const char *path)
+static void child(int listener, const char *path, bool sandbox)
 {
 	static struct holder h = {.client = -1};
 	sigset_t none;
@@ -252,6 +253,8 @@ static void child(int listener, const char *path)
 	close_quietly(null);
 	if (chdir("/") < 0)
 		_exit(1);
+	if (sandbox)
+		(void)sandbox_holder(); /* the daemon warns for both */
 	hold(&h, LISTEN_FD, path);
 	_exit(0);
 }
@@ -285,7 +288,7 @@ static int make_listener(const struct sockaddr_un *address)
 }
 
 /* Two forks: the holder is not the daemon's child, nor its zombie. */
-static int begin(int listener, const char *path)
+static int begin(int listener, const char *path, bool sandbox)
 {
 	pid_t pid = fork();
 
@@ -293,7 +296,7 @@ static int begin(int listener, const char *path)
 		return err_set(-errno, "cannot fork: %m");
 	if (pid == 0) {
 		if (fork() == 0)
-			child(listener, path);
+			child(listener, path, sandbox);
 		_exit(0);
 	}
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -301,7 +304,7 @@ static int begin(int listener, const char *path)
 	return 0;
 }
 
-int holder_connect(const char *runtime)
+int holder_connect(const char *runtime, bool sandbox)
 {
 	_cleanup_close_ int fd =
 		socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -318,7 +321,7 @@ int holder_connect(const char *runtime)
 	listener = make_listener(&address);
 	if (listener < 0)
 		return listener;
-	r = begin(listener, address.sun_path);
+	r = begin(listener, address.sun_path, sandbox);
 	if (r < 0)
 		return r;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)

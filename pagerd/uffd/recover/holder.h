@@ -42,7 +42,7 @@ struct holder_message {
  * to that. While the caller has no other thread. Returns the socket; -ENOSPC,
  * -ENAMETOOLONG, -EMFILE and what else a socket or fork(2) may say.
  */
-int holder_connect(const char *runtime);
+int holder_connect(const char *runtime, bool sandbox);
 
 /* `fd` -1: none goes along. 0 or -errno. */
 int holder_send(int socket, enum holder_op op, const char *name, int fd);

@@ -82,13 +82,13 @@ static int list_held(struct vault *v)
 }
 
 /* One that was just about to end may have let us in before it did. */
-static int open_holder(struct vault *v, const char *runtime)
+static int open_holder(struct vault *v, const char *runtime, bool sandbox)
 {
 	int r = -ECONNRESET;
 
 	for (int i = 0; i < 3 && (r == -ECONNRESET || r == -EPIPE); i++) {
 		close_quietly(steal_fd(v->holder));
-		r = holder_connect(runtime);
+		r = holder_connect(runtime, sandbox);
 		if (r < 0)
 			break;
 		v->holder = r;
@@ -101,7 +101,7 @@ static int open_holder(struct vault *v, const char *runtime)
 	return r == -ENOMEM ? r : 0;
 }
 
-int vault_open(const char *runtime, struct vault **ret_vault)
+int vault_open(const char *runtime, bool sandbox, struct vault **ret_vault)
 {
 	struct vault *v = calloc(1, sizeof(*v));
 	int r;
@@ -111,7 +111,7 @@ int vault_open(const char *runtime, struct vault **ret_vault)
 	lock_init(&v->lock, "vault");
 	v->holder = -1;
 	v->systemd = getenv("NOTIFY_SOCKET");
-	r = v->systemd ? open_systemd(v) : open_holder(v, runtime);
+	r = v->systemd ? open_systemd(v) : open_holder(v, runtime, sandbox);
 	if (r < 0) {
 		vault_close(v);
 		return r;

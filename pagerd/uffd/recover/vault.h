@@ -22,9 +22,10 @@ void vault_name(char kind, const char *id, char ret_name[VAULT_NAME_MAX + 1]);
 /*
  * Finds out what a daemon before us has kept. To be called once a process and
  * before it has other threads. -ENOMEM. Where nothing can be kept, that is a
- * warning in the log: the VMMs' own copies remain.
+ * warning in the log: the VMMs' own copies remain. `sandbox` is for the holder,
+ * where we make one: see sandbox/sandbox.h.
  */
-int vault_open(const char *runtime, struct vault **ret_vault);
+int vault_open(const char *runtime, bool sandbox, struct vault **ret_vault);
 
 /* What is kept stays so. Accepts NULL, as all calls below. */
 void vault_close(struct vault *v);
