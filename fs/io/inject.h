@@ -43,6 +43,7 @@
 	X(UFFD_READ, "uffd-read", "after messages were read, before use")      \
 	X(UFFD_INSTALLED, "uffd-installed", "after an install, unnoted")       \
 	X(HANDSHAKE, "handshake", "between the steps of a handshake")          \
+	X(RESUME, "resume", "between the steps of a recovery")                 \
 	X(JOURNAL_WRITE, "journal-write", "each write of a session's journal") \
 	X(OPENAT2, "openat2", "before a client's path is resolved")
 

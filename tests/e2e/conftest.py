@@ -111,6 +111,15 @@ class Daemon:
         assert isinstance(line, str), f"no '{text}' in {self.log}"
         return line
 
+    def said_before_its_end(self, text):
+        """Whether it says so at all; waits for that, or for its end."""
+        def said():
+            return any(text in ln for ln in self.log if ln is not None)
+        with self.grown:
+            assert self.grown.wait_for(lambda: None in self.log or said(),
+                                       DEADLINE)
+            return said()
+
     def request(self, method, path, body=None):
         """(status, parsed JSON or text)"""
         connection = UnixConnection(self.socket)

@@ -66,6 +66,7 @@ def test_systemd_is_told(place, start):
 
 
 def test_second_daemon_on_a_runtime_directory_is_refused(place, store, start):
+    """PITFALLS 22."""
     first = start()
     second = start(ready=False)
     assert second.wait() == 1
@@ -78,6 +79,7 @@ def test_second_daemon_on_a_runtime_directory_is_refused(place, store, start):
 
 
 def test_a_killed_daemon_s_files_are_no_obstacle(place, start):
+    """PITFALLS 23."""
     first = start()
     path = first.create("guest", id="vm")["socket_path"]
     first.stop(signal.SIGKILL)
@@ -214,7 +216,7 @@ def test_sessions_leave_no_files_open(start, attach):
 
 
 def test_drain_against_create(start):
-    """After drain has answered, no session comes any more."""
+    """PITFALLS 25. After drain has answered, no session comes any more."""
     daemon = start()
 
     def create(n):

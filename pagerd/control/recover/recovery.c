@@ -8,6 +8,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "pagerd/uffd/recover/journal.h"
 #include "pagerd/uffd/recover/overlayfile.h"
 #include "pagerd/uffd/recover/resume.h"
@@ -184,7 +185,9 @@ int recovery_run(struct registry *r, struct vault *vault, const char *folder,
 		free(entries[i]);
 	}
 	free(entries);
+	(void)inject_pass(INJECT_RESUME, NULL);
 	vault_settle(vault);
+	(void)inject_pass(INJECT_RESUME, NULL);
 	if (n > 0)
 		log_info("recovery: %u session(s) taken over, %u gone, %u "
 			 "ended by policy, %u left",

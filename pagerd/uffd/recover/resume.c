@@ -44,6 +44,7 @@
 #include "fs/base/cleanup.h"
 #include "fs/base/err.h"
 #include "fs/base/log.h"
+#include "fs/io/inject.h"
 #include "pagerd/uffd/connect/peer.h"
 #include "pagerd/uffd/recover/journal.h"
 #include "pagerd/uffd/recover/vault.h"
@@ -148,6 +149,7 @@ int resume_session(struct session *s, const struct journal *j, int kept)
 {
 	int r = take_over(s, j, kept);
 
+	(void)inject_pass(INJECT_RESUME, NULL);
 	if (r == 0)
 		return 0;
 	close_quietly(steal_fd(s->uffd.fd));
@@ -172,11 +174,14 @@ static void level_huge(struct session *s)
 
 void resume_serve(struct session *s)
 {
+	(void)inject_pass(INJECT_RESUME, NULL);
 	events_replay(s);
+	(void)inject_pass(INJECT_RESUME, NULL);
 	level_huge(s);
 	for (size_t i = 0; i < s->regions.count; i++)
 		uffd_wake(s->uffd.fd, s->regions.all[i].base,
 			  s->regions.all[i].size);
+	(void)inject_pass(INJECT_RESUME, NULL);
 	log_info("a VM is served again session=%s snapshot=%s vmm=%d "
 		 "regions=%zu",
 		 s->id, s->snapshot_name, (int)s->shown.vmm_pid,

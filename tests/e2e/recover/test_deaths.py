@@ -1,5 +1,6 @@
-"""kill -9 of the daemon at random instants, also while it recovers, and of
-VMMs meanwhile, under VMs that know what every byte of theirs must be.
+"""PITFALLS 15, 16, 17 and 18: kill -9 of the daemon at random instants, also
+while it recovers, and of VMMs meanwhile, under VMs that know what every byte
+of theirs must be.
 
 PAGER_DEATHS is the number of kills (default 40), PAGER_DEATHS_VMS that of VMs
 (default 8), PAGER_DEATHS_SEED repeats a run.
@@ -81,8 +82,9 @@ class Survivor:
 
 
 def restart(start, daemon, rng, log):
-    """Kills it, and its successors too, until one may say ready."""
-    daemon.stop(signal.SIGKILL)
+    """Kills it, and its successors too, until one may say ready. Now and then
+    it is asked to leave instead."""
+    daemon.stop(signal.SIGTERM if rng.random() < 0.1 else signal.SIGKILL)
     daemon.process.stderr.close()
     log += daemon.log
     deaths = 1

@@ -8,6 +8,7 @@ from conftest import PAGE, Vmm, sha256
 
 
 def test_kill_costs_a_vm_a_pause_only(store, start, attach):
+    """PITFALLS 15."""
     first = start()
     name, vmm = attach(first, id="vm")
     image = store.images["guest"]
@@ -33,6 +34,7 @@ def test_kill_costs_a_vm_a_pause_only(store, start, attach):
 
 
 def test_restart_is_the_same_path(store, start, attach):
+    """PITFALLS 17."""
     daemon = start()
     attached = [attach(daemon, id=f"vm{n}") for n in range(3)]
     daemon.wait_log("a VM is served", 3)
@@ -51,7 +53,7 @@ def test_restart_is_the_same_path(store, start, attach):
 
 
 def test_a_vmm_without_a_copy_is_held_for(store, start, attach):
-    """Its memory would read as zero, were it not for the holder."""
+    """PITFALLS 20. Its memory would read as zero, were it not for the holder."""
     first = start()
     _, vmm = attach(first, id="vm")
     first.wait_log("a VM is served")
@@ -104,7 +106,7 @@ def test_vmms_that_die_meanwhile_are_no_sessions_any_more(start, attach):
 
 @pytest.mark.parametrize("point", ["uffd-read", "uffd-installed"])
 def test_death_at_the_worst_instant(store, start, attach, point):
-    """A REMOVE that was read and not applied; a page that landed unnoted."""
+    """PITFALLS 15. A REMOVE that was read and not applied; a page that landed unnoted."""
     first = start(env={"PAGER_INJECT": f"{point}:crash@2"})
     image = store.images["guest"]
     _, vmm = attach(first, id="vm")
@@ -178,3 +180,74 @@ def test_a_damaged_journal_is_left_alone(start, attach):
     second = start()
     assert "damaged" in second.wait_log("left alone")
     assert journal.exists()
+
+
+def test_kill_at_every_step_of_a_recovery(store, start, attach):
+    """PITFALLS 16. Three VMs, of which one is held for and one speaks."""
+    image = store.images["guest"]
+    first = start()
+    vmms = [attach(first, id=f"vm{n}")[1] for n in range(2)]
+    vmms.append(Vmm(first.create("guest", id="vm2")["socket_path"],
+                    len(image), "let-go", "hang-up"))
+    for page, vmm in enumerate(vmms):
+        assert vmm.ask("discard", page) == "done"
+    first.stop(signal.SIGKILL)
+    steps, survived = 0, False
+    while not survived:
+        for vmm in vmms:
+            vmm.say("page", 10 + steps)
+        steps += 1
+        daemon = start(env={"PAGER_INJECT": f"resume:crash@{steps}"},
+                       ready=False)
+        survived = daemon.said_before_its_end(" ready ")
+        if not survived:
+            assert daemon.wait() == -signal.SIGKILL
+            daemon = start()
+        for vmm in vmms:
+            at = (9 + steps) * PAGE
+            assert vmm.answer() == sha256(image[at:at + PAGE])
+        if not survived:
+            daemon.stop(signal.SIGKILL)
+    assert steps > 12       # 4 a session, 2 of the whole
+    for page, vmm in enumerate(vmms):
+        expected = bytearray(image)
+        expected[page * PAGE:(page + 1) * PAGE] = bytes(PAGE)
+        assert vmm.ask("all") == sha256(expected)
+        vmm.kill()
+
+
+def test_a_killed_vmm_leaves_nothing(store, start, attach):
+    """PITFALLS 18: session, descriptors, pins and lease; one quiet line."""
+    daemon = start()
+    keeper = attach(daemon, id="keeper")[1]
+    files = daemon.files()
+    for n in range(5):
+        _, vmm = attach(daemon, id=f"vm{n}")
+        assert vmm.ask("page", n) == sha256(
+            store.images["guest"][n * PAGE:(n + 1) * PAGE])
+        vmm.say("all")
+        vmm.kill()
+        daemon.wait_log(f"session over: vmm-gone session=vm{n} ")
+    assert [s["id"] for s in daemon.get("/v1/sessions")["sessions"]] == [
+        "keeper"]
+    assert daemon.files() <= files
+    assert daemon.get("/v1/cache")["pinned"] == 0
+    told = [ln for ln in daemon.log if "session over" in (ln or "")]
+    assert len(told) == 5 and all(" info: " in ln for ln in told)
+    assert keeper.ask("all") == sha256(store.images["guest"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_restarts_under_load(store, start, attach, number):
+    """PITFALLS 17: each VM touches all of its memory meanwhile."""
+    daemon = start()
+    attached = [attach(daemon, id=f"vm{n}")[1] for n in range(8)]
+    for vmm in attached:
+        vmm.say("all")
+    for _ in range(6):
+        daemon.stop(number)
+        daemon = start()
+    for vmm in attached:
+        assert vmm.answer() == sha256(store.images["guest"])
+    states = [s["state"] for s in daemon.get("/v1/sessions")["sessions"]]
+    assert states == ["serving"] * 8

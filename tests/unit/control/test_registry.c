@@ -212,6 +212,7 @@ static void *race_for_an_id(void *arg)
 	return NULL;
 }
 
+/* PITFALLS 24. */
 static void one_id_is_had_by_one(void **state)
 {
 	struct registry *r = registry_of(state);

@@ -96,6 +96,7 @@ static void modes_do_not_hang_on_the_umask(void **state)
 	}
 }
 
+/* PITFALLS 22. */
 static void second_is_refused_by_pid(void **state)
 {
 	struct fixture *f = *state;
@@ -133,6 +134,7 @@ static void die_while_listening(const char *path)
 	assert_true(WIFSIGNALED(status));
 }
 
+/* PITFALLS 23. */
 static void leftovers_of_the_dead_are_replaced(void **state)
 {
 	struct fixture *f = *state;

@@ -47,6 +47,7 @@ static unsigned int open_fds(void)
 	return scratch_count("/proc/self/fd");
 }
 
+/* PITFALLS 24. */
 static void ids_are_taken_as_they_are_or_refused(void **state)
 {
 	static const char *const bad[] = {
@@ -65,6 +66,7 @@ static void ids_are_taken_as_they_are_or_refused(void **state)
 	assert_int_equal(session_id_check("A.b-c_9"), 0);
 }
 
+/* PITFALLS 24. */
 static void an_id_is_free_again_only_after_the_end(void **state)
 {
 	struct bench *b = *state;
@@ -89,6 +91,7 @@ static void an_id_is_free_again_only_after_the_end(void **state)
 	bench_close(b, simple_session(b));
 }
 
+/* PITFALLS 23. */
 static void what_a_dead_daemon_left_is_replaced(void **state)
 {
 	struct bench *b = *state;
