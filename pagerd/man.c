@@ -91,6 +91,10 @@ static const char tail[] =
 	".I RUNTIME/sessions/ID.sock\n"
 	"The socket that the VMM of one session connects to.\n"
 	".TP\n"
+	".I DIR/.pager/health.json, stats.json, cache.json, sessions.json\n"
+	"In the mount of \\-\\-mount: what the control API says under these "
+	"names.\n"
+	".TP\n"
 	".I RUNTIME/pagerd.lock\n"
 	"Locked by the daemon that runs, and holds its process number.\n"
 	".SH EXIT STATUS\n"
@@ -98,6 +102,7 @@ static const char tail[] =
 	"configuration file.\n"
 	".SH SEE ALSO\n"
 	".BR pagerctl (1),\n"
+	".BR pagerfs (8),\n"
 	".BR userfaultfd (2)\n";
 
 void man_print(FILE *out)

@@ -27,7 +27,9 @@ const struct option_row option_rows[OPTION_COUNT] = {
 	[OPTION_STORE] =
 		{"store", "DIR", "PAGERD_STORE", "/var/lib/pagerd",
 		 "/var/lib/pagerd", "the store that snapshots are in",
-		 "The store, as pagerctl init made it. pagerd only reads it."},
+		 "The store, as pagerctl init made it. pagerd reads it, and "
+		 "writes the working sets that it records and what clients of "
+		 "the control API publish or remove."},
 	[OPTION_RUNTIME] =
 		{"runtime", "DIR", "PAGERD_RUNTIME", "/run/pagerd",
 		 "/run/pagerd", "where sockets and page states live",
@@ -44,7 +46,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
 		 "daemon that was killed has left mounted there is taken away "
 		 "first. SIGTERM unmounts; files that are open fail with "
 		 "ENOTCONN then. Needs /dev/fuse and, but for root, "
-		 "fusermount3."},
+		 "fusermount3; under systemd also mount.conf, which is "
+		 "installed beside openapi.yaml."},
 	[OPTION_CACHE] =
 		{"cache", "BYTES", NULL, NULL,
 		 "an eighth of memory, at most 1G", "bound of the block cache",
