@@ -70,12 +70,15 @@ static bool begins(const char *text, const char *with)
 	return with && strncmp(text, with, strlen(with)) == 0;
 }
 
-/* Whether an open file's link is one of those that are looked for. */
-static bool concerns(const struct search *s, const char *link)
+/*
+ * Whether an open file's link is one of those that are looked for. We may have
+ * a file of a mount open by inheritance, from who has it open anyway.
+ */
+static bool concerns(const struct search *s, const char *link, bool ours)
 {
 	if (strcmp(link, s->manifest) == 0)
 		return true;
-	for (unsigned int i = 0; i < s->mount_count; i++)
+	for (unsigned int i = 0; !ours && i < s->mount_count; i++)
 		if (begins(link, s->mounts[i]) &&
 		    begins(link + strlen(s->mounts[i]), s->below))
 			return true;
@@ -88,6 +91,7 @@ static bool holds(const struct search *s, int proc, const char *pid)
 	_cleanup_close_ int fd = -1;
 	DIR *d cleanup(cleanup_folder) = NULL;
 	char path[NAME_MAX + 8], link[2 * PATH_MAX];
+	bool ours = strtol(pid, NULL, 10) == getpid();
 	const struct dirent *e;
 
 	(void)snprintf(path, sizeof(path), "%s/fd", pid);
@@ -103,7 +107,7 @@ static bool holds(const struct search *s, int proc, const char *pid)
 		if (n <= 0)
 			continue;
 		link[n] = '\0';
-		if (concerns(s, link))
+		if (concerns(s, link, ours))
 			return true;
 	}
 	return false;

@@ -59,6 +59,7 @@ def test_who_reads_is_named(mnt, store):
     program = os.path.basename(mnt.program.args[0])
     assert f"{program} (process {mnt.program.pid})" in refused.stderr
     assert f"(process {reader.pid})" in refused.stderr
+    assert "pagerctl (process" not in refused.stderr
     assert "--when-unused" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     reader.communicate()
