@@ -16,6 +16,7 @@
 #include "fs/base/err.h"
 #include "fs/cache/fetch_read.h"
 #include "fs/io/page.h"
+#include "fs/store/lease/lease.h"
 #include "pagerd/uffd/ahead/inherit.h"
 #include "pagerd/uffd/memory/overlay.h"
 #include "pagerd/uffd/recover/journal.h"
@@ -150,6 +151,7 @@ static int make_names(struct session *s, const struct session_options *o)
 		s->overlay_path = NULL;
 	vault_name(VAULT_LISTENER, o->id, s->listener_name);
 	vault_name(VAULT_CONNECTION, o->id, s->connection_name);
+	vault_name(VAULT_LEASE, o->id, s->lease_name);
 	if (!s->id || !s->snapshot_name || !s->socket_path || !s->pages_path ||
 	    !s->journal_path || !s->overlay_path)
 		return err_set(-ENOMEM, "no memory for a session");
@@ -372,6 +374,14 @@ static struct session *allocate(const struct session_options *o)
 	return s;
 }
 
+/* In place of the last daemon's, which has held it until we had ours. */
+static void keep_lease(struct session *s)
+{
+	lease_drop(vault_take(s->vault, s->lease_name));
+	vault_drop(s->vault, s->lease_name);
+	vault_keep(s->vault, s->lease_name, snapshot_lease_fd(s->snapshot));
+}
+
 int session_new(const struct session_options *options,
 		struct session **ret_session)
 {
@@ -404,6 +414,7 @@ int session_new(const struct session_options *options,
 		return r;
 	if (made)
 		vault_keep(s->vault, s->listener_name, s->listener.fd);
+	keep_lease(s);
 	s->owns_files = true;
 	*ret_session = steal_ptr(s);
 	return 0;
@@ -427,6 +438,7 @@ void session_leave(struct session *s)
 		(void)unlink(s->journal_path);
 		vault_drop(s->vault, s->id);
 		vault_drop(s->vault, s->listener_name);
+		vault_drop(s->vault, s->lease_name);
 		if (s->connection_kept)
 			vault_drop(s->vault, s->connection_name);
 		(void)unlink(s->overlay_path);

@@ -50,6 +50,7 @@ struct session {
 	/* In the vault. */
 	char listener_name[SESSION_ID_MAX + 2];
 	char connection_name[SESSION_ID_MAX + 2];
+	char lease_name[SESSION_ID_MAX + 2];
 	uint64_t handshake_ns, retry_ns, stall_ns;
 	unsigned int faults_max;
 	uint32_t number; /* of this process, from 1 on: for the fault trace */

@@ -51,6 +51,16 @@ int lease_take(int fd, enum lease kind)
 	return lock(fd, kind, false);
 }
 
+void lease_drop(int fd)
+{
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	if (fd < 0)
+		return;
+	(void)fcntl(fd, F_OFD_SETLK, &all); /* of our own lock: cannot fail */
+	close_quietly(fd);
+}
+
 int lease_still_named(int folder, const char *name, int fd)
 {
 	struct stat by_fd, by_name;

@@ -6,6 +6,9 @@
  *   byte 1   so does whoever will ask for it by its name again
  *   all      held exclusively by who removes the file
  *
+ * A lease is held by the open file, not by a process: a copy of the fd that
+ * another process keeps holds it on.
+ *
  * To rename a snapshot, or take it out of sight, needs byte 1 alone: who reads
  * goes on.
  */
@@ -29,6 +32,12 @@ int lease_open(struct store *s, const char *name, enum lease kind);
 
 /* Takes a further one on an fd that is open, without waiting: -EBUSY. */
 int lease_take(int fd, enum lease kind);
+
+/*
+ * Drops what is held through this fd, and through every copy of it in any
+ * process, and closes it. Closing alone drops nothing while there is a copy.
+ */
+void lease_drop(int fd);
 
 /* 1: `name` in `folder` is this file; 0: it is none or another by now. */
 int lease_still_named(int folder, const char *name, int fd);

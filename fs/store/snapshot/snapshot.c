@@ -58,7 +58,7 @@ static void drop_lease(struct snapshot *snap)
 		lease_still_named(store_folder_fd(snap->store, STORE_SNAPSHOTS),
 				  snap->name, snap->fd) != 0;
 
-	close_quietly(snap->fd);
+	lease_drop(snap->fd);
 	if (!named)
 		removed_sweep(snap->store);
 }
@@ -143,6 +143,11 @@ const struct manifest *snapshot_manifest(const struct snapshot *snap)
 struct store *snapshot_store(const struct snapshot *snap)
 {
 	return snap->store;
+}
+
+int snapshot_lease_fd(const struct snapshot *snap)
+{
+	return snap->fd;
 }
 
 int snapshot_check_free(struct store *s, const char *name)

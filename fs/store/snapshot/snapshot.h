@@ -35,6 +35,12 @@ const struct manifest *snapshot_manifest(const struct snapshot *snap);
 struct store *snapshot_store(const struct snapshot *snap);
 
 /*
+ * What holds the lease, for a copy that is to outlive this process. The lease
+ * ends with the snapshot's last reference all the same.
+ */
+int snapshot_lease_fd(const struct snapshot *snap);
+
+/*
  * 0 where a snapshot of that name could be committed now; -EINVAL a bad name,
  * -ENOTUNIQ a taken one.
  */

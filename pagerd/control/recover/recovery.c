@@ -22,7 +22,7 @@ struct recovery {
 };
 
 /* Of what is kept for a session, beside its userfaultfd. */
-static const char kinds[] = {VAULT_LISTENER, VAULT_CONNECTION};
+static const char kinds[] = {VAULT_LISTENER, VAULT_CONNECTION, VAULT_LEASE};
 
 static char *path_of(const struct recovery *v, const char *id,
 		     const char *suffix)

@@ -20,7 +20,7 @@
 #include "pagerd/uffd/recover/vault.h"
 
 #define HOLDER_SOCKET  "holder.sock"
-#define HOLDER_FDS_MAX 4096u
+#define HOLDER_FDS_MAX 16384u
 
 enum holder_op {
 	HOLDER_KEEP = 'K', /* with the descriptor; replaces one of that name */

@@ -3,7 +3,9 @@
  * are a unit, else the holder. A session's userfaultfd goes by its id, its
  * listening socket by "@" and its id: a VMM that connects while no daemon
  * runs is not refused, and what it says waits. A connection whose handshake
- * is under way goes by "+" and the id. From any thread, but for vault_open().
+ * is under way goes by "+" and the id, its lease of the snapshot by "=" and
+ * the id: nobody removes that between two daemons. From any thread, but for
+ * vault_open().
  */
 #pragma once
 
@@ -14,6 +16,7 @@
 #define VAULT_NAME_MAX	 (SESSION_ID_MAX + 1)
 #define VAULT_LISTENER	 '@'
 #define VAULT_CONNECTION '+'
+#define VAULT_LEASE	 '='
 
 struct vault;
 

@@ -147,3 +147,24 @@ def test_a_session_keeps_its_name(start, attach, store, command):
     daemon.stop(signal.SIGKILL)
     start()
     assert vmm.ask("all") == sha256(store.images["guest"])
+
+
+def test_no_daemon_runs_and_a_vm_lives(start, attach, store):
+    """What holds the VM's descriptors holds the lease, too."""
+    daemon = start()
+    _, vmm = attach(daemon, prefetch=False)
+    assert vmm.ask("page", 3) == \
+        sha256(store.images["guest"][3 * PAGE:][:PAGE])
+    for _ in range(3):
+        daemon.stop(signal.SIGKILL)
+        for command in ["rm", "guest"], ["rm", "--when-unused", "guest"], \
+                ["rename", "guest", "new"]:
+            refused = store.ctl(*command, check=False)
+            assert refused.returncode == 4
+            assert "pagerd-holder (process" in refused.stderr
+        daemon = start()
+    assert vmm.ask("all") == sha256(store.images["guest"])
+    vmm.kill()
+    while daemon.get("/v1/sessions")["sessions"]:
+        pass
+    store.ctl("rm", "guest")
