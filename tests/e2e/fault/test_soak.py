@@ -155,6 +155,18 @@ class Soak:
                 if not vm.lives()] == []
 
 
+def close_what_listens(daemon):
+    """Until no session is left. Of a VM that was killed before the daemon had
+    taken its handshake the session still waits for one."""
+    while True:
+        sessions = daemon.get("/v1/sessions")["sessions"]
+        if not sessions:
+            return
+        for session in sessions:
+            if session["state"] == "listening":
+                daemon.request("DELETE", f"/v1/sessions/{session['id']}")
+
+
 def test_every_byte_is_as_the_model_has_it(place, store, start):
     print(f"PAGER_SOAK_SEED={SEED}")
     daemon = start("--cache", "8M", "--record-seconds", "1", "--workers", "2")
@@ -173,8 +185,7 @@ def test_every_byte_is_as_the_model_has_it(place, store, start):
                 if vm.lives():
                     vm.kill()
     assert {code for code, _ in verdicts} == {0}, verdicts
-    while daemon.get("/v1/sessions")["sessions"]:
-        pass
+    close_what_listens(daemon)
     stats = daemon.get("/v1/stats")
     print(f"born={soak.born} killed={soak.killed} "
           f"completed={stats['sessions_ended']['completed']} "
