@@ -221,7 +221,8 @@ def test_a_killed_vmm_leaves_nothing(store, start, attach):
     """PITFALLS 18: session, descriptors, pins and lease; one quiet line."""
     daemon = start()
     keeper = attach(daemon, id="keeper")[1]
-    files = daemon.files()
+    assert keeper.ask("all") == sha256(store.images["guest"])
+    files = daemon.files()      # the pack is open by now
     for n in range(5):
         _, vmm = attach(daemon, id=f"vm{n}")
         assert vmm.ask("page", n) == sha256(
