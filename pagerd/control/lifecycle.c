@@ -213,6 +213,8 @@ int lifecycle_run(struct daemon *d)
 
 	if (sd_watchdog_enabled(0, &watchdog_us) > 0)
 		l.watchdog_ms = (int)(watchdog_us / 2000) ?: 1;
+	/* Its workers are just starting, which is no hang. */
+	l.feed_at = daemon_now() + (uint64_t)l.watchdog_ms * 1000000;
 	fill_set(&set);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signal_fd < 0)

@@ -206,11 +206,11 @@ static const struct rule mount_calls[] = {CALL("umount2")};
 
 /* What the runtimes of sanitizers do, leak checks at the end above all. */
 static const struct rule sanitizer_calls[] = {
-	CALL("mmap"),	    CALL("mprotect"), CALL("clone"), CALL("ptrace"),
-	CALL("wait4"),	    CALL("prctl"),    CALL("kill"),  CALL("tgkill"),
-	CALL("open"),	    CALL("openat"),   CALL("fstat"), CALL("readlink"),
-	CALL("lseek"),	    CALL("getppid"),  CALL("stat"),  CALL("lstat"),
-	CALL("newfstatat"),
+	CALL("mmap"),  CALL("mprotect"),   CALL("clone"),   CALL("ptrace"),
+	CALL("wait4"), CALL("prctl"),	   CALL("kill"),    CALL("tgkill"),
+	CALL("open"),  CALL("openat"),	   CALL("fstat"),   CALL("readlink"),
+	CALL("lseek"), CALL("getdents"),   CALL("getppid"), CALL("stat"),
+	CALL("lstat"), CALL("newfstatat"),
 };
 
 static int add_rule(scmp_filter_ctx filter, const struct rule *rule)
@@ -250,7 +250,7 @@ static int build(scmp_filter_ctx filter)
 	int r = ADD(filter, basics);
 
 	if (r == 0 && SANITIZED)
-		r = ADD(filter, sanitizer_calls);
+		r = ADD(filter, sanitizer_calls) ?: ADD(filter, daemon_calls);
 	else if (r == 0)
 		r = add_own(filter);
 	if (r == 0)
