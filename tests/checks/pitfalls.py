@@ -1,5 +1,5 @@
-"""Each known pitfall of the fault path and of the mount has a test that names
-its number, as "PITFALLS 7" or "PITFALLS 6, 8 and 9" in a comment.
+"""Each known pitfall of the fault path, the mount and the cache has a test that
+names its number, as "PITFALLS 7" or "PITFALLS 6, 8 and 9" in a comment.
 
   pitfalls.py TOP     prints the table of what is tested where
 """
@@ -44,6 +44,10 @@ PITFALLS = {
     53: "SIGTERM with open files, SIGKILL then remount",
     54: "interrupted reads leak no pins",
     55: "names of all kinds",
+    56: "the cache's bound under a scan of unique pages, by RSS",
+    57: "a full scan does not cost the faults their hit ratio",
+    58: "64 threads miss one block: one read, or one error for all",
+    59: "resize under load, to less than what is pinned, to 0",
 }
 
 

@@ -1,4 +1,6 @@
 """The cache as its operator sees it: figures, commands, bounds."""
+import collections
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -224,6 +226,102 @@ def test_a_trace_is_written_and_replayed(start, attach, place):
     assert "look-ups recorded" in daemon.wait_log("fault trace: ")
     assert (trace.stat().st_size - 32) % 24 == 0
     assert trace.stat().st_size > 32 + 60 * 24
+
+
+def served(daemon, store, names):
+    """A VM for each name; (name, VM) pairs, none of them prefetched."""
+    pairs = []
+    for name in names:
+        session = daemon.create(name, prefetch=False)
+        pairs.append((name, Vmm(session["socket_path"],
+                                len(store.images[name]))))
+    return pairs
+
+
+COMMANDS = (
+    ("stats",), ("stats", "--snapshots"), ("curve",),
+    ("resize", "6M"), ("warm", "one"), ("evict", "--bytes", "2M"),
+    ("resize", "12M"), ("pin", "small"), ("evict", "--snapshot", "one"),
+    ("evict", "--snapshot", "small", "--force"), ("evict", "--idle", "0"),
+    ("unpin", "small"), ("evict", "--all"), ("warm", "two", "--rate", "200M"),
+)
+
+
+def test_every_command_while_vms_are_served(start, store, ctl):
+    """PITFALLS 59: each of them, over and over, and every byte is right."""
+    for n, name in enumerate(("one", "two", "small")):
+        store.publish(name, make_image(600 if name == "small" else 5000,
+                                       seed=n + 20))
+    daemon = start("--cache", "12M", "--workers", "2")
+    vmms = served(daemon, store, ["one", "two", "small", "one", "two"])
+    digest = {name: sha256(image) for name, image in store.images.items()}
+    done = collections.Counter()
+    with concurrent.futures.ThreadPoolExecutor(len(vmms)) as pool:
+        answers = [pool.submit(vmm.ask, "all") for _, vmm in vmms]
+        while not all(a.done() for a in answers) or len(done) < len(COMMANDS):
+            command = COMMANDS[done.total() % len(COMMANDS)]
+            ctl(daemon, "cache", *command)
+            done[command] += 1
+            cache = daemon.get("/v1/cache")
+            assert sum(cache["memory"].values()) == cache["bytes"]
+        for (name, vmm), answer in zip(vmms, answers):
+            assert answer.result() == digest[name]
+            vmm.kill()
+    for command in (("resize", 0), ("unpin", "small", 3)):
+        ctl(daemon, "cache", *command[:2], code=(*command, 0)[2])
+    cache = daemon.get("/v1/cache")
+    assert cache["held"] == cache["stragglers"] == cache["failures"] == 0
+    assert cache["bytes"] <= cache["limit"]
+
+
+@pytest.fixture
+def mnt(place):
+    path = place / "mnt"
+    path.mkdir()
+    yield path
+    # Where the test got so far, the daemon was killed by now.
+    subprocess.run(["umount", "-l", path], stderr=subprocess.DEVNULL,
+                   check=False)
+
+
+def test_a_block_is_evicted_by_its_digest(start, store, ctl, mnt):
+    """One that a VM was given, while the VM goes on."""
+    page = b"\x17" * PAGE
+    store.publish("lone", page + bytes(PAGE) + make_image(20, seed=4))
+    daemon = start("--cache", "16M", "--mount", mnt)
+    [(_, vmm)] = served(daemon, store, ["lone"])
+    assert vmm.ask("page", 0) == sha256(page)
+    pages = (mnt / "snapshots/lone/pages").read_text()
+    digest = re.match(" *0 +1 block ([0-9a-f]{32}) ", pages)[1]
+    said = ctl(daemon, "cache", "evict", "--block", digest)
+    assert f"freed {PAGE} bytes, 1 blocks" in said
+    said = ctl(daemon, "cache", "evict", "--block", digest)
+    assert "freed 0 bytes" in said and "1 not in the cache" in said
+    assert vmm.ask("all") == sha256(store.images["lone"])
+    vmm.kill()
+
+
+def test_a_scan_does_not_cost_the_faults(start, store, mnt):
+    """PITFALLS 57: a mount's reader goes through four times the cache."""
+    store.publish("hot", os.urandom(8 * MIB))
+    store.publish("cold", os.urandom(64 * MIB))
+    daemon = start("--cache", "24M", "--mount", mnt)
+
+    def misses_of_a_clone():
+        before = daemon.get("/v1/cache")["classes"]["fault"]
+        [(name, vmm)] = served(daemon, store, ["hot"])
+        assert vmm.ask("all") == sha256(store.images[name])
+        vmm.kill()
+        after = daemon.get("/v1/cache")["classes"]["fault"]
+        return after["misses"] - before["misses"]
+
+    first = misses_of_a_clone()
+    assert first > 1000 and misses_of_a_clone() == 0
+    with open(mnt / "snapshots/cold/memory", "rb") as file:
+        assert sha256(file.read()) == sha256(store.images["cold"])
+    mounted = daemon.get("/v1/cache")["classes"]["mount"]
+    assert mounted["misses"] >= 64 * MIB // PAGE
+    assert misses_of_a_clone() <= first * 0.05
 
 
 V2 = pathlib.Path("/sys/fs/cgroup")

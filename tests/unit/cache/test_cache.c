@@ -182,7 +182,7 @@ static void a_cancelled_waiter_is_not_woken(void **state)
 	cache_free(c);
 }
 
-/* PITFALLS: the bound holds under a scan of unique blocks, by RSS too. */
+/* PITFALLS 56: the bound holds under a scan of unique blocks, by RSS too. */
 static void the_bound_holds_under_a_unique_scan(void **state)
 {
 	const size_t limit = 32u << 20;
@@ -232,6 +232,7 @@ static void the_lowest_slots_are_used_first(void **state)
 	cache_free(c);
 }
 
+/* PITFALLS 29: evicted all around while copies read. */
 static void pins_survive_pressure(void **state)
 {
 	struct cache *c = rig_cache(LIMIT, 2);
@@ -268,7 +269,7 @@ static void pin_run(struct cache *c, uint32_t count, struct cache_ref *pins)
 	}
 }
 
-/* PITFALLS: a cache full of pinned slots still makes progress. */
+/* PITFALLS 28: a cache full of pinned slots still makes progress. */
 static void all_pinned_waits_for_an_unpin(void **state)
 {
 	struct cache *c = rig_cache(CACHE_LIMIT_MIN, 1);
@@ -307,8 +308,9 @@ static void all_pinned_waits_for_an_unpin(void **state)
 }
 
 /*
- * The faults' working set fits and is warm: a mount scan of ten times the
- * cache must leave nearly all of it there; the same scan by faults would not.
+ * PITFALLS 57. The faults' working set fits and is warm: a mount scan of ten
+ * times the cache must leave nearly all of it there; the same scan by faults
+ * would not.
  */
 static void a_scan_does_not_cost_the_faults(void **state)
 {
@@ -349,6 +351,7 @@ static uint64_t fault_misses(uint32_t scans)
 	return misses;
 }
 
+/* PITFALLS 57: likewise where it never fits. */
 static void a_scan_among_faults_costs_little(void **state)
 {
 	uint64_t alone = fault_misses(0), among = fault_misses(1);

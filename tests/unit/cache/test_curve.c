@@ -21,6 +21,15 @@
 #define CALLS 600000u
 #endif
 
+/*
+ * How far a prediction may be off. One block in 16 is sampled here, 4,000 of
+ * 64,000 and 250 slots for the smallest size: what the sample's blocks miss has
+ * a standard error of about 0.5 / sqrt(4000), 0.8 %; and a miniature of a few
+ * hundred slots rounds its queues up, which shows as the 2 % too much at the
+ * smaller sizes.
+ */
+#define TOLERANCE 0.03
+
 /* Faults skewed over four times the cache; scans of the mount between. */
 static void replay(struct cache *c, uint32_t range, uint32_t scans)
 {
@@ -87,8 +96,10 @@ static void compare(uint32_t scans)
 			      curve.points[i].fault_hit_ratio, at[i]);
 		assert_int_equal(curve.points[i].slots,
 				 slots * curve_quarters[i] / 4);
-		assert_true(curve.points[i].fault_hit_ratio < at[i] + 0.03);
-		assert_true(curve.points[i].fault_hit_ratio > at[i] - 0.03);
+		assert_true(curve.points[i].fault_hit_ratio <
+			    at[i] + TOLERANCE);
+		assert_true(curve.points[i].fault_hit_ratio >
+			    at[i] - TOLERANCE);
 	}
 }
 

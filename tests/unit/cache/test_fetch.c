@@ -418,7 +418,8 @@ static void a_failed_prepare_is_tried_again(void **state)
 	assert_true(r.right);
 }
 
-/* A prefetch beyond its share has not begun, so a fault overtakes it. */
+/* PITFALLS 31: a prefetch beyond its share has not begun, so a fault overtakes
+ * it. */
 static void a_fault_overtakes_the_background(void **state)
 {
 	struct bench *b = *state;
@@ -605,6 +606,7 @@ static void start_readers(struct bench *b, struct reader *readers)
 		pthread_join(readers[i].thread, NULL);
 }
 
+/* PITFALLS 58: one read, whoever asks. */
 static void many_readers_cost_one_read(void **state)
 {
 	struct bench *b = *state;
@@ -620,6 +622,7 @@ static void many_readers_cost_one_read(void **state)
 	assert_int_equal(stats_of(b).misses, 1);
 }
 
+/* PITFALLS 58: all are told, and the next one who asks reads anew. */
 static void a_failed_read_wakes_all_readers(void **state)
 {
 	struct bench *b = *state;

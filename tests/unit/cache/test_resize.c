@@ -570,7 +570,7 @@ static void *command_at_random(void *arg)
 	return NULL;
 }
 
-/* PITFALLS 59, as a race. */
+/* PITFALLS 29 and 59, as a race. */
 static void commands_among_faults(void **state)
 {
 	struct storm s[THREADS], commands;
