@@ -612,6 +612,10 @@ void cache_curve(struct cache *c, struct curve_report *ret_report)
 	for (unsigned int k = 0; k < CACHE_CLASS_COUNT; k++)
 		lookups.by_class[k] -= c->base.by_class[k];
 	curve_report(c->curve, &lookups, ret_report);
+	for (int i = 0; i < CURVE_POINTS; i++)
+		ret_report->points[i].bytes = cache_bytes_for(
+			c, (uint32_t)(ret_report->points[i].slots /
+				      c->shard_count));
 }
 
 void cache_set_trace(struct cache *c, struct trace *trace)

@@ -74,6 +74,8 @@ def test_the_curve_is_a_table_a_plot_and_json(start, attach, ctl):
     curve = json.loads(ctl(daemon, "cache", "curve", "--json"))
     assert [p["scale"] for p in curve["points"]] == [0.25, 0.5, 1, 2, 4]
     assert curve["lookups"] > 0
+    limit = daemon.get("/v1/cache")["limit"]
+    assert limit * 0.98 < curve["points"][2]["bytes"] <= limit
     text = ctl(daemon, "cache", "curve")
     assert "FAULT-HITS" in text and "100 % |" in text
 

@@ -53,6 +53,7 @@ struct curve_report {
 	uint64_t sampled; /* of these */
 	struct {
 		uint64_t slots;
+		size_t bytes; /* the cache's limit then; see cache_curve() */
 		double hit_ratio; /* of all lookups; 0 where there were none */
 		double fault_hit_ratio;
 	} points[CURVE_POINTS];

@@ -87,10 +87,10 @@ json_t *cachejson_curve(struct cache *c)
 	for (int i = 0; i < CURVE_POINTS; i++)
 		(void)json_array_append_new(
 			points,
-			json_pack("{s:f, s:I, s:o, s:f, s:f}", "scale",
+			json_pack("{s:f, s:I, s:I, s:f, s:f}", "scale",
 				  (double)curve_quarters[i] / 4, "blocks",
 				  (json_int_t)r.points[i].slots, "bytes",
-				  bytes_of(r.points[i].slots), "hit_ratio",
+				  (json_int_t)r.points[i].bytes, "hit_ratio",
 				  r.points[i].hit_ratio, "fault_hit_ratio",
 				  r.points[i].fault_hit_ratio));
 	return json_pack("{s:f, s:I, s:I, s:o}", "sampled_share", r.rate,

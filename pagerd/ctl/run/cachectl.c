@@ -97,17 +97,29 @@ int cachectl_resize(const struct invocation *inv)
 	return STATUS_DONE;
 }
 
+/* "; passed over: 3 pinned, 1 in use", what there was of it. */
 static void print_evicted(const json_t *reply)
 {
+	static const struct {
+		const char *key, *text;
+	} reasons[] = {
+		{"pinned", "pinned"},		{"in_use", "in use"},
+		{"being_read", "being read"},	{"recent", "used since"},
+		{"absent", "not in the cache"},
+	};
 	const json_t *skipped = json_object_get(reply, "skipped");
+	const char *before = "; passed over: ";
 
-	output_line("freed %llu bytes, %llu blocks",
-		    number(reply, "freed_bytes"), number(reply, "blocks"));
-	output_line("passed over: %llu pinned, %llu in use, %llu being read, "
-		    "%llu used since, %llu not in the cache",
-		    number(skipped, "pinned"), number(skipped, "in_use"),
-		    number(skipped, "being_read"), number(skipped, "recent"),
-		    number(skipped, "absent"));
+	(void)printf("freed %llu bytes, %llu blocks",
+		     number(reply, "freed_bytes"), number(reply, "blocks"));
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (!number(skipped, reasons[i].key))
+			continue;
+		(void)printf("%s%llu %s", before,
+			     number(skipped, reasons[i].key), reasons[i].text);
+		before = ", ";
+	}
+	(void)putchar('\n');
 }
 
 static json_t *number_or_null(const struct invocation *inv, enum option_id id,
