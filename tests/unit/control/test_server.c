@@ -469,6 +469,7 @@ static char *padded(size_t length)
 	return text;
 }
 
+/* PITFALLS 60. */
 static void bodies_are_bounded(void **state)
 {
 	char *most = padded(BODY_MAX), *more = padded(BODY_MAX + 1);
@@ -500,6 +501,7 @@ static void chunked_bodies_are_read(void **state)
 	answer_release(&a);
 }
 
+/* PITFALLS 60. */
 static void malformed_http_is_survived(void **state)
 {
 	static const char *const requests[] = {
@@ -530,6 +532,7 @@ static void malformed_http_is_survived(void **state)
 	}
 }
 
+/* PITFALLS 60. */
 static void long_headers_are_refused(void **state)
 {
 	size_t length = 64u << 10;
@@ -574,7 +577,7 @@ static void silent_clients_are_let_go(void **state)
 
 #define IDLE 1000
 
-/* Some say nothing, some stop in a header, some in a body. */
+/* PITFALLS 60. Some say nothing, some stop in a header, some in a body. */
 static void idle_and_slow_clients_cost_nobody(void **state)
 {
 	static const char *const beginnings[] = {

@@ -106,6 +106,7 @@ static void one_message_is_a_handshake(void **state)
 	close_quietly(fd);
 }
 
+/* PITFALLS 1. */
 static void a_body_may_come_byte_by_byte(void **state)
 {
 	struct test *t = *state;
@@ -177,6 +178,7 @@ static void brackets_in_strings_do_not_end_it(void **state)
 	assert_int_equal(hear(t), 0);
 }
 
+/* PITFALLS 1. */
 static void the_fd_may_come_last_on_any_byte(void **state)
 {
 	static const char carriers[] = {'x', ' ', '\0', '\n', '['};
@@ -220,6 +222,7 @@ static void more_bytes_behind_the_text_carry_nothing(void **state)
 	expect_refused(t, "bytes behind the text");
 }
 
+/* PITFALLS 1: 2 and 3 fds, a truncated control message. */
 static void too_many_fds_are_refused(void **state)
 {
 	struct test *t = *state;
@@ -242,6 +245,7 @@ static void a_second_fd_later_is_refused(void **state)
 	expect_refused(t, "2 fds");
 }
 
+/* PITFALLS 1: garbage. */
 static void other_texts_are_refused_at_once(void **state)
 {
 	static const struct {
@@ -272,6 +276,7 @@ static void hanging_up_too_early_is_refused(void **state)
 	expect_refused(t, "the text is not complete");
 }
 
+/* PITFALLS 3. */
 static void hanging_up_without_a_word_is_refused(void **state)
 {
 	struct test *t = *state;
@@ -308,6 +313,7 @@ static void a_text_without_end_is_refused(void **state)
 	assert_int_equal(sent, PAGER_HANDSHAKE_BODY_MAX + sizeof(chunk));
 }
 
+/* PITFALLS 1. */
 static void fds_do_not_leak(void **state)
 {
 	struct test *t = *state;
@@ -344,6 +350,7 @@ static int parse(const char *text, struct region **ret, size_t *ret_count)
 	return handshake_parse(text, strlen(text), ret, ret_count);
 }
 
+/* PITFALLS 1: page_size_kib is bytes. */
 static void page_sizes_are_read_as_they_are_meant(void **state)
 {
 	static const struct {

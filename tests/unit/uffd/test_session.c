@@ -218,6 +218,7 @@ static void expect_refusal(struct session *s, struct vmm *v, size_t len,
 	assert_int_equal(VMM_DO(v, CLIENT_HANG_UP, 0, 0), 0);
 }
 
+/* PITFALLS 1 and 4. */
 static void bad_handshakes_cost_the_connection_only(void **state)
 {
 	static const enum client_fds bad_fds[] = {
@@ -290,6 +291,7 @@ static void a_userfaultfd_that_follows_forks_is_refused(void **state)
 	bench_close(b, s);
 }
 
+/* PITFALLS 1. */
 static void a_silent_peer_meets_a_deadline(void **state)
 {
 	struct bench *b = *state;
