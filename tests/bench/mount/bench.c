@@ -9,7 +9,8 @@
  *           cache; what the kernel has of the two mounts is dropped
  *
  * Two images: one like a guest's, and one without zero pages, which a mount
- * answers without any block. Both mounts have the same readahead. The CPU
+ * answers without any block. Both mounts have the same readahead
+ * and threads. The CPU
  * time of the two servers is told too: on a busy machine it says more than the
  * rates do. Before the measurements each mount is read through and compared
  * with the plain file.
@@ -37,6 +38,7 @@
 #define DEFAULT_ROUNDS 3u
 #define ROUNDS_MAX     32u
 #define READAHEAD_KIB  1024u
+#define THREADS	       4u /* of either server: more only cost it wake-ups */
 
 enum contender { PLAIN, MINIMAL, PAGERFS, CONTENDERS };
 enum temperature { COLD, CACHED, TEMPERATURES };
@@ -121,9 +123,9 @@ static int start_pagerfs(struct mount_bench *b)
 	if (asprintf(&program, "%s/pagerfs", b->options->programs) < 0 ||
 	    asprintf(&store, "%s/store", b->folder) < 0 ||
 	    asprintf(&log, "%s/pagerfs.log", b->folder) < 0 ||
-	    asprintf(&mount_options, "cache=%llu,readahead=%u",
-		     (unsigned long long)st.st_size * 2,
-		     READAHEAD_KIB << 10) < 0)
+	    asprintf(&mount_options, "cache=%llu,readahead=%u,threads=%u",
+		     (unsigned long long)st.st_size * 2, READAHEAD_KIB << 10,
+		     THREADS) < 0)
 		return -ENOMEM;
 	r = bench_spawn((const char *[]){program, store, b->pagerfs_path, "-f",
 					 "-o", mount_options, NULL},
@@ -336,7 +338,8 @@ static int set_up(struct mount_bench *b, const struct subject *s)
 	if (r == 0)
 		r = served_publish(b->folder, "image", b->image);
 	if (r == 0)
-		r = minimal_start(b->minimal_path, b->image, &b->minimal);
+		r = minimal_start(b->minimal_path, b->image, THREADS,
+				  &b->minimal);
 	if (r == 0)
 		r = set_readahead(b->minimal_path);
 	return r < 0 ? r : load_compare(b->files[MINIMAL], b->image);

@@ -18,7 +18,6 @@
 
 #define FILE_NODE 2
 #define TIMEOUT	  3600.0
-#define THREADS	  8
 
 struct minimal {
 	char *path;
@@ -112,7 +111,7 @@ static int load_memory(const char *image)
 	return file_pread(fd, data, memory.size, 0, INJECT_POINT_COUNT);
 }
 
-static int loop(struct fuse_session *session)
+static int loop(struct fuse_session *session, unsigned int threads)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
@@ -120,15 +119,16 @@ static int loop(struct fuse_session *session)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, THREADS);
-	fuse_loop_cfg_set_idle_threads(config, THREADS);
+	fuse_loop_cfg_set_max_threads(config, threads);
+	fuse_loop_cfg_set_idle_threads(config, threads);
 	r = fuse_session_loop_mt(session, config);
 	fuse_loop_cfg_destroy(config);
 	return r;
 }
 
 /* The server's exit status. One byte goes to `ready` once it is mounted. */
-static int serve(const char *path, const char *image, int ready)
+static int serve(const char *path, const char *image, unsigned int threads,
+		 int ready)
 {
 	char *argv[] = {(char *)"minimal", (char *)"-oro", NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(2, argv);
@@ -141,7 +141,7 @@ static int serve(const char *path, const char *image, int ready)
 	    write(ready, "", 1) != 1)
 		return 1;
 	close_quietly(ready);
-	(void)loop(session);
+	(void)loop(session, threads);
 	fuse_session_unmount(session);
 	fuse_session_destroy(session);
 	return 0;
@@ -149,7 +149,7 @@ static int serve(const char *path, const char *image, int ready)
 
 DEFINE_CLEANUP(minimal, struct minimal *, minimal_stop)
 
-int minimal_start(const char *path, const char *image,
+int minimal_start(const char *path, const char *image, unsigned int threads,
 		  struct minimal **ret_minimal)
 {
 	struct minimal *m cleanup(cleanup_minimal) = calloc(1, sizeof(*m));
@@ -166,7 +166,7 @@ int minimal_start(const char *path, const char *image,
 		return err_set(-errno, "pipe: %m");
 	m->server = fork();
 	if (m->server == 0)
-		_exit(serve(path, image, fds[1]));
+		_exit(serve(path, image, threads, fds[1]));
 	close_quietly(fds[1]);
 	n = m->server < 0 ? -1 : read(fds[0], &byte, 1);
 	close_quietly(fds[0]);

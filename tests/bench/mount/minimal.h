@@ -14,7 +14,7 @@ struct minimal;
  * Mounts on `path`, a folder, from a process of its own, with `image` as its
  * file "memory". Needs root.
  */
-int minimal_start(const char *path, const char *image,
+int minimal_start(const char *path, const char *image, unsigned int threads,
 		  struct minimal **ret_minimal);
 pid_t minimal_process(const struct minimal *m);
 void minimal_stop(struct minimal *m); /* accepts NULL */
