@@ -9,11 +9,10 @@
  *           cache; what the kernel has of the two mounts is dropped
  *
  * Two images: one like a guest's, and one without zero pages, which a mount
- * answers without any block. Both mounts have the same readahead
- * and threads. The CPU
- * time of the two servers is told too: on a busy machine it says more than the
- * rates do. Before the measurements each mount is read through and compared
- * with the plain file.
+ * answers without any block. Both mounts have the same readahead and threads.
+ * The CPU time of the two servers is told too: on a busy machine it says more
+ * than the rates do. Before the measurements each mount is read through and
+ * compared with the plain file.
  */
 #include <dirent.h>
 #include <errno.h>
