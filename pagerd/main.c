@@ -94,6 +94,7 @@ static int run(const struct options *o)
 		.complete_parallel = o->complete_parallel,
 		.complete_rate = o->complete_rate,
 		.no_neighbours = !o->neighbours,
+		.spin_ns = o->spin_ns,
 		.exit_when_drained = o->exit_when_drained,
 	};
 	struct daemon *daemon;

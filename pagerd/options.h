@@ -24,6 +24,7 @@ enum option_id {
 	OPTION_IMPORT,
 	OPTION_WORKERS,
 	OPTION_NEIGHBOURS,
+	OPTION_SPIN,
 	OPTION_MAX_SESSIONS,
 	OPTION_STUCK_AFTER,
 	OPTION_RECORD_SECONDS,
@@ -74,6 +75,7 @@ struct options {
 	bool memory_pressure;
 	unsigned int workers;
 	bool neighbours;
+	uint64_t spin_ns; /* 0: never */
 	unsigned int max_sessions;
 	uint64_t stuck_after_ns;
 	uint64_t record_ns;

@@ -154,6 +154,7 @@ static int build(const struct daemon_options *o, struct daemon *d)
 			.complete_parallel = o->complete_parallel,
 			.complete_rate = o->complete_rate,
 			.no_neighbours = o->no_neighbours,
+			.spin_ns = o->spin_ns,
 		};
 
 		r = registry_new(&registry, &d->registry);

@@ -31,6 +31,7 @@ struct daemon_options {
 	unsigned int complete_parallel;
 	uint64_t complete_rate;
 	bool no_neighbours;
+	uint64_t spin_ns;
 	bool exit_when_drained;
 };
 

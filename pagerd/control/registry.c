@@ -184,6 +184,7 @@ static int start(const struct registry_options *o, struct registry *r)
 		.complete_parallel = o->complete_parallel,
 		.complete_rate = o->complete_rate,
 		.no_neighbours = o->no_neighbours,
+		.spin_ns = o->spin_ns,
 		.arg = r,
 	};
 

@@ -32,6 +32,7 @@ struct registry_options {
 	unsigned int complete_parallel;
 	uint64_t complete_rate;
 	bool no_neighbours;
+	uint64_t spin_ns;
 };
 
 /* -ENOMEM, -EMFILE, or what pool_new() said. */

@@ -21,6 +21,7 @@ struct pool {
 	struct fetch_loader *loader;
 	struct keeper *keeper;
 	struct complete_auto completing;
+	struct spin_shared spinning;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int count;
 	uint64_t turns_seen[WORKERS_MAX]; /* of pool_progresses() */
@@ -55,13 +56,19 @@ static void completion_failed(void *arg, struct session *s)
 		p->options.on_completion_failed(p->options.arg, s);
 }
 
+static unsigned int processors(const struct pool_options *o)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (o->processors)
+		return o->processors;
+	return n > 0 ? (unsigned int)n : 1;
+}
+
 static unsigned int wanted_workers(const struct pool_options *o)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int n = o->workers;
+	unsigned int n = o->workers ? o->workers : processors(o);
 
-	if (n == 0)
-		n = processors > 0 ? (unsigned int)processors : 1;
 	return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
@@ -77,6 +84,7 @@ static int add_worker(struct pool *p)
 	w->keeper = p->keeper;
 	w->riders.off = o->no_neighbours;
 	w->completing = &p->completing;
+	w->spinning = &p->spinning;
 	w->completion_failed = completion_failed;
 	return worker_start(w, ended, p);
 }
@@ -92,6 +100,9 @@ int pool_new(const struct pool_options *options, struct pool **ret_pool)
 	p->completing.age_ns = options->complete_age_ns;
 	p->completing.parallel = options->complete_parallel;
 	p->completing.rate = options->complete_rate;
+	p->spinning.most_ns = options->spin_ns;
+	p->spinning.processors = processors(options);
+	atomic_init(&p->spinning.awake, wanted_workers(options));
 	lock_init(&p->lock, "pool");
 	r = fetch_loader_new(options->source, &p->loader);
 	if (r == 0)

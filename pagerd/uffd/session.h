@@ -89,6 +89,9 @@ enum session_end {
 	X(REMOVES, "removes", "REMOVE and UNMAP events")                     \
 	X(DISCARDED, "discards_untold", "pages dropped without an event")    \
 	X(SLICES, "slices", "turns in which faults were answered")           \
+	X(SPINS, "spins", "times that its worker spun while it was hot")     \
+	X(SPIN_HITS, "spin_hits", "of these, met by an event")               \
+	X(SPUN, "spun_us", "microseconds of processor time spun")            \
 	X(RETRIES, "retries", "installs put off by EAGAIN or ENOMEM")        \
 	X(UNMAPPED, "unmapped", "faults dropped: the range was unmapped")    \
 	X(LOST, "faults_lost", "waiting threads found that nobody told of")  \

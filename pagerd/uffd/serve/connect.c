@@ -214,6 +214,7 @@ static int begin(struct session *s)
 	handshake_release(&s->handshake);
 	s->served_since = worker_now();
 	record_begin(s);
+	spin_heat(s);
 	ahead_prefetch(s);
 	return 0;
 }
@@ -450,6 +451,7 @@ static int resume(struct session *s)
 	start_probing(s);
 	resume_serve(s);
 	s->served_since = worker_now();
+	spin_heat(s);
 	ahead_prefetch(s);
 	events_ready(&s->uffd, EPOLLIN);
 	return 0;

@@ -180,6 +180,7 @@ static void bury(struct worker *w, struct session *s)
 	timer_disarm(&w->timers, &s->timer);
 	list_remove(&s->overflow_node);
 	list_remove(&s->demand_node);
+	spin_leave(s);
 	fault_drop_all(s);
 	ahead_stop(s, AHEAD_PREFETCH);
 	ahead_stop(s, AHEAD_COMPLETE);
@@ -213,26 +214,38 @@ static void end_of_turn(struct worker *w)
 		bury(w, container_of(n, struct session, node));
 }
 
+static int sleep_until(struct worker *w, uint64_t until,
+		       struct epoll_event *events)
+{
+	uint64_t now = worker_now();
+	struct timespec pause = {0};
+	int n;
+
+	if (until > now) {
+		pause.tv_sec = (time_t)((until - now) / 1000000000);
+		pause.tv_nsec = (long)((until - now) % 1000000000);
+	}
+	spin_sleeps(w);
+	n = epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN,
+			 until == UINT64_MAX ? NULL : &pause, NULL);
+	spin_wakes(w);
+	return n;
+}
+
 static int wait_for_events(struct worker *w, struct epoll_event *events)
 {
-	uint64_t until = timers_next(&w->timers), now;
+	uint64_t until = timers_next(&w->timers);
 	uint64_t reads = fetcher_deadline(w->fetcher);
 	struct timespec pause = {0};
+	int n;
 
 	if (reads < until)
 		until = reads;
 	if (demand_waits(w) || ahead_ready(&w->ahead))
 		return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, &pause,
 				    NULL);
-	if (until == UINT64_MAX)
-		return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, NULL,
-				    NULL);
-	now = worker_now();
-	if (until > now) {
-		pause.tv_sec = (time_t)((until - now) / 1000000000);
-		pause.tv_nsec = (long)((until - now) % 1000000000);
-	}
-	return epoll_pwait2(w->epoll_fd, events, EVENTS_A_TURN, &pause, NULL);
+	n = spin_for_events(w, events, EVENTS_A_TURN);
+	return n > 0 ? n : sleep_until(w, until, events);
 }
 
 static bool is_due(uint64_t when)

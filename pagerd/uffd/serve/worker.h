@@ -20,6 +20,7 @@
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/fault/riders.h"
+#include "pagerd/uffd/serve/spin.h"
 #include "pagerd/uffd/session_impl.h"
 
 struct worker {
@@ -33,6 +34,7 @@ struct worker {
 	void *ended_arg;
 	struct keeper *keeper;		  /* NULL: nothing is recorded */
 	struct complete_auto *completing; /* NULL: no automatic mode */
+	struct spin_shared *spinning;
 
 	/* The worker's own. */
 	struct fetcher *fetcher;
@@ -42,6 +44,7 @@ struct worker {
 	struct fault_pool faults;
 	struct huge_pool huge;
 	struct riders riders;
+	struct spin spin;
 	struct ahead_worker ahead;
 	struct timer complete_timer, gauge_timer;
 	bool stopping;

@@ -70,6 +70,8 @@ struct bench *bench_new(const struct bench_options *options)
 		.workers = options->workers ?: 2,
 		.complete_age_ns = options->complete_age_ns,
 		.complete_rate = options->complete_rate,
+		.spin_ns = options->spin_ns,
+		.processors = options->processors,
 		.on_ended = on_ended,
 		.arg = b,
 	};

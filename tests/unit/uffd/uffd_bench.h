@@ -19,6 +19,8 @@ struct bench_options {
 	unsigned int workers;			 /* 0: 2 */
 	size_t cache;				 /* 0: 16 MiB */
 	uint64_t complete_age_ns, complete_rate; /* 0: never; no limit */
+	uint64_t spin_ns;			 /* 0: never */
+	unsigned int processors;		 /* 0: those there are */
 };
 
 struct bench *bench_new(const struct bench_options *options);
