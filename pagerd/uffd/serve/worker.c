@@ -217,7 +217,7 @@ static void end_of_turn(struct worker *w)
 static int sleep_until(struct worker *w, uint64_t until,
 		       struct epoll_event *events)
 {
-	uint64_t now = worker_now();
+	uint64_t now = until == UINT64_MAX ? until : worker_now();
 	struct timespec pause = {0};
 	int n;
 
