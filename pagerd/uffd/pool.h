@@ -35,7 +35,7 @@ struct pool_options {
 	uint64_t complete_rate;		/* bytes/s of each; 0: no limit */
 
 	bool no_neighbours; /* see fault/riders.h */
-	uint64_t spin_ns;   /* see serve/spin.h; 0: never */
+	uint64_t spin_ns;   /* see serve/turn/spin.h; 0: never */
 	/* That the workers share with VMs; 0: those that there are. */
 	unsigned int processors;
 };

@@ -39,7 +39,7 @@
 #include "pagerd/uffd/fault/riders.h"
 #include "pagerd/uffd/fault/zero.h"
 #include "pagerd/uffd/memory/overlay.h"
-#include "pagerd/uffd/serve/demand.h"
+#include "pagerd/uffd/serve/turn/demand.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define CHUNK 64u

@@ -22,7 +22,7 @@
 #include "fs/base/log.h"
 #include "fs/io/inject.h"
 #include "pagerd/uffd/fault/policy.h"
-#include "pagerd/uffd/serve/demand.h"
+#include "pagerd/uffd/serve/turn/demand.h"
 #include "pagerd/uffd/serve/worker.h"
 
 _Static_assert(PAGER_PAGESTATE_INBOX +

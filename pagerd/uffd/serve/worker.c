@@ -14,7 +14,7 @@
 #include "fs/base/err.h"
 #include "fs/base/log.h"
 #include "pagerd/uffd/serve/connect.h"
-#include "pagerd/uffd/serve/demand.h"
+#include "pagerd/uffd/serve/turn/demand.h"
 #include "pagerd/uffd/serve/events.h"
 #include "pagerd/uffd/serve/gauge.h"
 

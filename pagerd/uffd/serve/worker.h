@@ -20,7 +20,7 @@
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/huge.h"
 #include "pagerd/uffd/fault/riders.h"
-#include "pagerd/uffd/serve/spin.h"
+#include "pagerd/uffd/serve/turn/spin.h"
 #include "pagerd/uffd/session_impl.h"
 
 struct worker {

@@ -9,7 +9,7 @@
  * have their turn, which spares a turn of the loop for about every other
  * fault where many VMs fault at once.
  */
-#include "pagerd/uffd/serve/demand.h"
+#include "pagerd/uffd/serve/turn/demand.h"
 
 #include "pagerd/uffd/serve/events.h"
 #include "pagerd/uffd/serve/worker.h"

@@ -19,7 +19,7 @@
  * and 35.3 us, cold 56.7 and 47.5. Where others keep the processors busy, or
  * the guest shares ours, it is 7.6 us with and without.
  */
-#include "pagerd/uffd/serve/spin.h"
+#include "pagerd/uffd/serve/turn/spin.h"
 
 #include <sys/epoll.h>
 
