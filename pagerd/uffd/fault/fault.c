@@ -281,6 +281,25 @@ static void retry(struct timer *t)
 	demand_again(container_of(t, struct fault, timer));
 }
 
+/*
+ * It was put off for as long as may be. EEXIST is a page that the kernel says
+ * is there and that we do not see (huge.c): everybody was woken each time, so
+ * if nobody asked again it is.
+ */
+static void put_off_enough(struct fault *f, int error)
+{
+	if (error == -EEXIST && !f->asked_again) {
+		resolved(f);
+		return;
+	}
+	fault_failed(f, err_set(-ETIMEDOUT,
+				"the kernel put the page off for %" PRIu64
+				" ms: %s",
+				f->session->retry_ns / 1000000,
+				error == -EEXIST ? "no 2 MiB page is free"
+						 : strerrordesc_np(-error)));
+}
+
 static void put_off(struct fault *f, int error)
 {
 	struct session *s = f->session;
@@ -290,16 +309,15 @@ static void put_off(struct fault *f, int error)
 	if (!f->put_off_since) {
 		f->put_off_since = now;
 		f->pause = PAUSE_FIRST;
+		f->asked_again = false;
 	} else if (now - f->put_off_since >= s->retry_ns) {
-		fault_failed(f, err_set(-ETIMEDOUT,
-					"the kernel put the page off for "
-					"%" PRIu64 " ms: %s",
-					s->retry_ns / 1000000,
-					strerrordesc_np(-error)));
+		put_off_enough(f, error);
 		return;
 	} else if (f->pause < PAUSE_MAX) {
 		f->pause *= 2;
 	}
+	if (error == -EEXIST)
+		uffd_wake(s->uffd.fd, f->address, size_of(f));
 	f->stage = FAULT_PUT_OFF;
 	session_adjust(&s->shown.parked, 1);
 	list_append(&s->put_off, &f->wait_node);

@@ -29,6 +29,7 @@ struct fault {
 	uint64_t page;		     /* of the image; where there is a region */
 	uint64_t since;		     /* when its first message was read */
 	uint64_t put_off_since;	     /* first EAGAIN in a row; 0: none */
+	bool asked_again;	     /* a message came while it was put off */
 	uint64_t pause;		     /* the last one's length, ns */
 	enum fault_stage stage;
 	bool waited;		    /* for a read */

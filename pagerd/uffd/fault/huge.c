@@ -9,6 +9,7 @@
 #include "pagerd/uffd/fault/fault.h"
 #include "pagerd/uffd/fault/gather.h"
 #include "pagerd/uffd/memory/overlay.h"
+#include "pagerd/uffd/memory/pagemap.h"
 #include "pagerd/uffd/serve/worker.h"
 
 #define BUFFERS_MAX 4u
@@ -63,6 +64,23 @@ static void give_back(struct gather *g)
 }
 
 /*
+ * For hugetlb memory the kernel says EEXIST not only of a page that is there,
+ * but also where none is free and the page table's entry exists (its
+ * hugetlb_mfill_atomic_pte()). Taken for a page that is there, it would have
+ * the guest fault without end, and once pages are free again the fault on a
+ * "present" page would be answered with zeros. So the VMM's own page table
+ * decides; what that does not show is put off, with EEXIST as the reason.
+ */
+static struct uffd_outcome check_exists(const struct session *s,
+					uint64_t address, struct uffd_outcome o)
+{
+	if (o.result == UFFD_EXISTS &&
+	    pagemap_has(atomic_load(&s->shown.vmm_pid), address) != 1)
+		o = (struct uffd_outcome){UFFD_RETRY, -EEXIST, 0};
+	return o;
+}
+
+/*
  * One copy. Hugetlb memory is never copied in part; where a client says 2 MiB
  * of what is not, the rest follows until something stops it.
  */
@@ -78,7 +96,7 @@ static struct uffd_outcome copy_whole(const struct session *s, uint64_t address,
 		done += o.done;
 	} while (o.result == UFFD_RETRY && o.done > 0);
 	o.done = o.result == UFFD_DONE ? done : 0;
-	return o;
+	return check_exists(s, address, o);
 }
 
 struct uffd_outcome huge_zero(struct fault *f)

@@ -99,7 +99,9 @@ static void take_fault(struct session *s, const struct uffd_msg *m,
 		r = NULL;
 	}
 	address &= ~(size - 1);
-	if (fault_find(s, address)) {
+	f = fault_find(s, address);
+	if (f) {
+		f->asked_again = true;
 		session_count(s, SESSION_COUNT_JOINED, 1);
 		return;
 	}

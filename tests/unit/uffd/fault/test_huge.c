@@ -210,6 +210,43 @@ static void a_lie_about_the_page_size_ends_by_policy(void **state)
 	bench_expect_end(t->bench, t->s, SESSION_END_FAILED);
 }
 
+/*
+ * The kernel says EEXIST where no 2 MiB page is free. That is no page that is
+ * there: the guest waits, and gets the image's bytes once there are some.
+ */
+static void none_free_is_not_there_already(void **state)
+{
+	struct test *t = *state;
+	struct session_status status;
+
+	start(t, SESSION_KILL);
+	write_number(0);
+	assert_int_equal(VMM_DO(&t->v, CLIENT_START, 0, HUGE + 4 * PAGE), 0);
+	bench_wait_counter(t->s, SESSION_COUNT_RETRIES, 5);
+	session_status(t->s, &status);
+	assert_int_equal(status.pages_present, 0);
+	write_number(WANTED);
+	assert_int_equal(VMM_DO(&t->v, CLIENT_JOIN, 0, 0), 0xff);
+	vmm_compare(&t->v, 0, bench_image(t->bench));
+	finish(t);
+}
+
+static void none_free_for_long_ends_by_policy(void **state)
+{
+	struct test *t = *state;
+	struct session_options o = bench_session_options(t->bench, "one");
+
+	need_huge_pages();
+	o.retry_ns = 30000000;
+	t->s = bench_session(t->bench, SNAPSHOT, o);
+	vmm_restore(&t->v, t->s, SIZE, HUGE);
+	write_number(0);
+	vmm_say(&t->v, CLIENT_TOUCH, 0, (const uint64_t[3]){HUGE + 4 * PAGE});
+	assert_int_equal(vmm_reap(&t->v), SIGKILL);
+	bench_expect_end(t->bench, t->s, SESSION_END_FAILED);
+	write_number(WANTED);
+}
+
 #ifdef PAGER_INJECT
 
 static void a_missing_block_spoils_its_huge_page_alone(void **state)
@@ -259,6 +296,8 @@ int main(void)
 		TEST(huge_pages_wait_their_turn),
 		TEST(a_mix_of_page_sizes_is_served),
 		TEST(a_lie_about_the_page_size_ends_by_policy),
+		TEST(none_free_is_not_there_already),
+		TEST(none_free_for_long_ends_by_policy),
 #ifdef PAGER_INJECT
 		TEST(a_missing_block_spoils_its_huge_page_alone),
 		TEST(a_vmm_dies_while_a_huge_page_is_gathered),
