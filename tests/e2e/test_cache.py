@@ -386,7 +386,7 @@ for _ in range(26):
 """
 
 
-def test_the_cache_gives_way_before_anybody_is_killed(start, store, group):
+def test_the_cache_gives_way_before_anybody_is_killed(group, start, store):
     """In a real control group: the cache and a VM want more than there is."""
     if re.search(b"__[at]san_init", PAGERD.read_bytes()):
         pytest.skip("a sanitizer's shadow memory counts")
