@@ -256,6 +256,7 @@ def touch_all(vmm, image, seed):
         assert vmm.ask("page", page) == sha256(image[page * PAGE:][:PAGE])
 
 
+# PITFALLS 31
 def test_vms_are_served_while_64_readers_scan(start, store, mnt):
     """Each byte right, and no fault ever found the cache taken by them."""
     names = [f"big {n}" for n in range(3)]
