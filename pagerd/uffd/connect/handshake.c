@@ -222,16 +222,17 @@ int handshake_receive(struct handshake *h, int socket)
 	}
 	/*
 	 * Until the socket is empty, also when all is there: a second fd that
-	 * is queued already must be seen.
+	 * is queued already must be seen. Whoever has sent all sends no more
+	 * to wake us by, so the last read of a turn may be the last of all.
 	 */
 	do
 		r = receive_some(h, socket);
 	while (r == 0 && ++reads < READS_A_TURN);
+	if (h->complete && h->fd >= 0 &&
+	    (r == 0 || r == -EAGAIN || r == -ENODATA || r == -ECONNRESET))
+		return 0;
 	if (r == 0)
 		return -EAGAIN;
-	if (h->complete && h->fd >= 0 &&
-	    (r == -EAGAIN || r == -ENODATA || r == -ECONNRESET))
-		return 0;
 	if (r == -ENODATA || r == -ECONNRESET)
 		return err_set(-EPROTO, "the peer closed after %zu bytes: %s",
 			       h->len, handshake_lacks(h));

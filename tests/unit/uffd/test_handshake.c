@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,6 +121,35 @@ static void a_body_may_come_byte_by_byte(void **state)
 }
 
 /* Until it is taken out, whoever has the socket hears it from the start. */
+/*
+ * In any number of pieces, each read by a call of its own as from a slow
+ * peer: where it is asked to come again, there is something to come for.
+ */
+static void the_last_piece_is_never_waited_behind(void **state)
+{
+	struct test *t = *state;
+	int pair[2];
+
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	close_quietly(t->ours);
+	close_quietly(t->theirs);
+	t->ours = pair[0];
+	t->theirs = pair[1];
+	for (size_t pieces = 2; pieces < strlen(good); pieces++) {
+		struct pollfd more = {.fd = t->ours, .events = POLLIN};
+		int r;
+
+		for (size_t i = 0; i < pieces - 1; i++)
+			say(t, good + i, 1, i == 0);
+		say_text(t, good + pieces - 1, 0);
+		while ((r = hear(t)) == -EAGAIN)
+			assert_int_equal(poll(&more, 1, 0), 1);
+		assert_int_equal(r, 0);
+		handshake_release(&t->h);
+	}
+}
+
 static void what_is_left_in_is_heard_again(void **state)
 {
 	struct test *t = *state;
@@ -459,6 +489,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_message_is_a_handshake),
 		TEST(a_body_may_come_byte_by_byte),
+		TEST(the_last_piece_is_never_waited_behind),
 		TEST(what_is_left_in_is_heard_again),
 		TEST(a_text_in_many_pieces_is_told_of),
 		TEST(brackets_in_strings_do_not_end_it),
