@@ -12,6 +12,9 @@
 #include <cmocka.h>
 
 #include "fs/io/inject.h"
+#include "fs/store/snapshot/snapshot.h"
+#include "fs/store/workingset/wsfile.h"
+#include "pagerd/uffd/memory/overlay.h"
 #include "tests/unit/uffd/uffd_bench.h"
 
 #define PAGE	 4096u
@@ -210,6 +213,57 @@ static void a_lie_about_the_page_size_ends_by_policy(void **state)
 	bench_expect_end(t->bench, t->s, SESSION_END_FAILED);
 }
 
+static void give_workingset(struct test *t, const uint64_t *pages, size_t count)
+{
+	struct workingset old = {.pages = (SIZE + PAGE - 1) / PAGE};
+	struct snapshot *snapshot;
+	struct workingset set;
+
+	assert_int_equal(
+		snapshot_open(bench_store(t->bench), SNAPSHOT, &snapshot), 0);
+	old.image = snapshot_manifest(snapshot)->image.digest;
+	snapshot_unref(snapshot);
+	assert_int_equal(workingset_merge(&old, pages, count, count, &set), 0);
+	assert_int_equal(wsfile_save(bench_store(t->bench), &set), 0);
+	workingset_release(&set);
+}
+
+/* Working set and completion, with private bytes over the end of a page. */
+static void huge_pages_are_installed_ahead(void **state)
+{
+	static const uint64_t wanted[] = {2 * HUGE / PAGE + 7, 5 * HUGE / PAGE};
+	static const uint8_t own[3 * PAGE] = {[0] = 1, [3 * PAGE - 1] = 2};
+	const struct overlay_piece overlay = {.offset = 3 * HUGE - PAGE - 9,
+					      .size = sizeof(own),
+					      .data = own};
+	struct test *t = *state;
+	struct session_options o = bench_session_options(t->bench, "one");
+	uint8_t *expected = calloc(1, (WHOLE + 1) * HUGE);
+
+	need_huge_pages();
+	memcpy(expected, bench_image(t->bench), (WHOLE + 1) * HUGE);
+	memcpy(expected + overlay.offset, own, sizeof(own));
+	give_workingset(t, wanted, 2);
+	o.prefetch = true;
+	o.overlays = &overlay;
+	o.overlay_count = 1;
+	t->s = bench_session(t->bench, SNAPSHOT, o);
+	vmm_restore(&t->v, t->s, SIZE, HUGE);
+	bench_wait_counter(t->s, SESSION_COUNT_PREFETCHED, 2 * HUGE / PAGE);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(
+			VMM_DO(&t->v, CLIENT_TOUCH, 0, wanted[i] * PAGE),
+			expected[wanted[i] * PAGE]);
+	assert_int_equal(bench_counter(t->s, SESSION_COUNT_FAULTS), 0);
+	assert_int_equal(VMM_DO(&t->v, CLIENT_DISCARD, 0, 6 * HUGE, HUGE), 0);
+	memset(expected + 6 * HUGE, 0, HUGE);
+	assert_int_equal(pool_complete(bench_pool(t->bench), t->s), 0);
+	bench_expect_end(t->bench, t->s, SESSION_END_COMPLETED);
+	vmm_compare(&t->v, 0, expected);
+	vmm_exit(&t->v);
+	free(expected);
+}
+
 /*
  * The kernel says EEXIST where no 2 MiB page is free. That is no page that is
  * there: the guest waits, and gets the image's bytes once there are some.
@@ -296,6 +350,7 @@ int main(void)
 		TEST(huge_pages_wait_their_turn),
 		TEST(a_mix_of_page_sizes_is_served),
 		TEST(a_lie_about_the_page_size_ends_by_policy),
+		TEST(huge_pages_are_installed_ahead),
 		TEST(none_free_is_not_there_already),
 		TEST(none_free_for_long_ends_by_policy),
 #ifdef PAGER_INJECT
