@@ -46,6 +46,7 @@ struct rule {
 			}         \
 		}                 \
 	}
+/* An EQ or a NE has no second datum; clang wants the 0 said. */
 #define WITH(name, test)     \
 	{                    \
 		name, 1,     \
@@ -91,7 +92,7 @@ static const struct rule basics[] = {
 	CALL("poll"),
 	CALL("ppoll"),
 	/* Not what types into the terminal that we were started from. */
-	WITH("ioctl", SCMP_A1(SCMP_CMP_NE, TIOCSTI)),
+	WITH("ioctl", SCMP_A1(SCMP_CMP_NE, TIOCSTI, 0)),
 	CALL("getrandom"),
 	CALL("recvmsg"),
 	CALL("sendmsg"),
@@ -103,9 +104,9 @@ static const struct rule basics[] = {
 static const struct rule daemon_calls[] = {
 	WITH("clone", SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | NAMESPACES,
 			      CLONE_THREAD)),
-	WITH("socket", SCMP_A0(SCMP_CMP_EQ, AF_UNIX)),
-	WITH("prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)),
-	WITH("prctl", SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME)),
+	WITH("socket", SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0)),
+	WITH("prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0)),
+	WITH("prctl", SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME, 0)),
 	CALL("mlock"),
 	CALL("mincore"),
 	CALL("getpriority"),
@@ -241,8 +242,9 @@ static int add_rules(scmp_filter_ctx filter, const struct rule *rules,
 /* An abort must still be one, of this process alone. */
 static int add_own(scmp_filter_ctx filter)
 {
-	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	return seccomp_rule_add(
+		filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+		SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
 static int build(scmp_filter_ctx filter)

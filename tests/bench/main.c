@@ -19,9 +19,7 @@ static const struct {
 	{"fault", "page faults, warm and cold, beside a bare handler",
 	 bench_fault},
 	{"storm", "64 clones at once, and a stranger beside them", bench_storm},
-	{"restore",
-	 "a working set installed ahead, beside bare copies and "
-	 "beside faults",
+	{"restore", "a working set ahead, beside bare copies and faults",
 	 bench_restore},
 	{"publish", "publishing, beside zstd -1 -T2 and cp", bench_publish},
 	{"mount", "reading through pagerfs, beside a minimal FUSE file",
