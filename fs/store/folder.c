@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs/base/cleanup.h"
 
@@ -40,4 +42,18 @@ int folder_list(int at, const char *name, folder_name_fn *fn, void *arg)
 	r = list(d, fn, arg);
 	(void)closedir(d);
 	return r;
+}
+
+int folder_open_private(int at, const char *name)
+{
+	_cleanup_close_ int fd = openat(
+		at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
+	    (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return -EPERM;
+	return steal_fd(fd);
 }

@@ -1,4 +1,4 @@
-/* Listing a folder of the store. */
+/* Folders of the store: listing them, and opening what only we may write. */
 #pragma once
 
 /*
@@ -8,3 +8,9 @@
  */
 typedef int folder_name_fn(void *arg, const char *name);
 int folder_list(int at, const char *name, folder_name_fn *fn, void *arg);
+
+/*
+ * Opens the folder `name` below `at`, no symlink: its fd, or -errno. -EPERM:
+ * it is somebody else's, not root's or ours, or others may write to it.
+ */
+int folder_open_private(int at, const char *name);

@@ -19,17 +19,8 @@
 /* Returns the folder's fd; notes no line, see removed_sweep(). */
 static int open_folder(const struct store *s)
 {
-	_cleanup_close_ int fd =
-		openat(store_folder_fd(s, STORE_TOP), REMOVED_FOLDER,
-		       O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-	    (st.st_mode & (S_IWGRP | S_IWOTH)))
-		return -EPERM;
-	return steal_fd(fd);
+	return folder_open_private(store_folder_fd(s, STORE_TOP),
+				   REMOVED_FOLDER);
 }
 
 /* Durable before anything is moved there. */

@@ -16,6 +16,7 @@
 #include "fs/base/err.h"
 #include "fs/io/file.h"
 #include "fs/io/text.h"
+#include "fs/store/folder.h"
 
 #define NAME_MAX_HERE (2 * PAGER_DIGEST_SIZE + sizeof(".new"))
 
@@ -33,21 +34,16 @@ static void name_of(const struct pager_digest *image, const char *suffix,
 /* Returns the folder's fd. */
 static int open_folder(const struct store *s)
 {
-	_cleanup_close_ int fd =
-		openat(store_folder_fd(s, STORE_TOP), WSFILE_FOLDER,
-		       O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
+	int fd = folder_open_private(store_folder_fd(s, STORE_TOP),
+				     WSFILE_FOLDER);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
 	/* Who may write here decides what a VM gets first, no more; even so. */
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-	    (st.st_mode & (S_IWGRP | S_IWOTH)))
+	if (fd == -EPERM)
 		return err_set(-EPERM,
 			       "store %s: others may write to %s: chmod go-w, "
 			       "or change its owner",
 			       store_path(s), WSFILE_FOLDER);
-	return steal_fd(fd);
+	return fd;
 }
 
 static int make_folder(const struct store *s)

@@ -90,19 +90,6 @@ static void install_again(struct session *s)
 		  worker_now() + PAUSE, install);
 }
 
-/*
- * Nobody answers any more: whoever waits still looks again, and finds plain
- * memory. The kernel wakes them itself when it unregisters, but does so before
- * it shuts out page faults that only hold the lock of their mapping; and faults
- * that it put off (a page is being given back) are under way with us.
- */
-static void wake_all(const struct session *s)
-{
-	for (size_t i = 0; i < s->regions.count; i++)
-		uffd_wake(s->uffd.fd, s->regions.all[i].base,
-			  s->regions.all[i].size);
-}
-
 static void leave(struct timer *t)
 {
 	struct session *s = container_of(t, struct session, complete.timer);
@@ -118,7 +105,14 @@ static void leave(struct timer *t)
 		return;
 	}
 	stop(s);
-	wake_all(s);
+	/*
+	 * Nobody answers any more: whoever waits still looks again, and finds
+	 * plain memory. The kernel wakes them itself when it unregisters, but
+	 * does so before it shuts out page faults that only hold the lock of
+	 * their mapping; and faults that it put off (a page is being given
+	 * back) are under way with us.
+	 */
+	regions_wake(&s->regions, s->uffd.fd);
 	worker_end(s, SESSION_END_COMPLETED);
 }
 

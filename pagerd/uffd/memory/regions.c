@@ -9,6 +9,7 @@
 #include "fs/base/err.h"
 #include "pager/block.h"
 #include "pager/handshake.h"
+#include "pagerd/uffd/memory/uffd.h"
 
 static int by_base(const void *a, const void *b)
 {
@@ -142,6 +143,12 @@ const struct region *regions_find_page(const struct regions *r, uint64_t page)
 			return region;
 	}
 	return NULL;
+}
+
+void regions_wake(const struct regions *r, int uffd)
+{
+	for (size_t i = 0; i < r->count; i++)
+		uffd_wake(uffd, r->all[i].base, r->all[i].size);
 }
 
 uint64_t regions_pages(const struct regions *r)

@@ -40,6 +40,9 @@ const struct region *regions_from(const struct regions *r, uint64_t address);
 /* The region that a page of the image is in; NULL where it is in none. */
 const struct region *regions_find_page(const struct regions *r, uint64_t page);
 
+/* Whoever waits in any of them looks again. */
+void regions_wake(const struct regions *r, int uffd);
+
 /* Pages of 4096 bytes in all regions. */
 uint64_t regions_pages(const struct regions *r);
 

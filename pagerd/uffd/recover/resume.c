@@ -178,9 +178,7 @@ void resume_serve(struct session *s)
 	events_replay(s);
 	(void)inject_pass(INJECT_RESUME, NULL);
 	level_huge(s);
-	for (size_t i = 0; i < s->regions.count; i++)
-		uffd_wake(s->uffd.fd, s->regions.all[i].base,
-			  s->regions.all[i].size);
+	regions_wake(&s->regions, s->uffd.fd);
 	(void)inject_pass(INJECT_RESUME, NULL);
 	log_info("a VM is served again session=%s snapshot=%s vmm=%d "
 		 "regions=%zu",

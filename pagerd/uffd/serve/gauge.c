@@ -38,9 +38,7 @@ static void mend(struct session *s, uint64_t waiting)
 	log_error("%" PRIu64 " thread(s) wait for faults that we were never "
 		  "told of: they are woken session=%s snapshot=%s vmm=%d",
 		  waiting, s->id, s->snapshot_name, (int)s->shown.vmm_pid);
-	for (size_t i = 0; i < s->regions.count; i++)
-		uffd_wake(s->uffd.fd, s->regions.all[i].base,
-			  s->regions.all[i].size);
+	regions_wake(&s->regions, s->uffd.fd);
 }
 
 static void look(struct session *s, uint64_t now)
